@@ -1,0 +1,1 @@
+//! The syscall table and its handlers.

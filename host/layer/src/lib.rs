@@ -1,0 +1,10 @@
+//! Changesets and layer archives, each from the other.
+//!
+//! Layer bytes depend on the changeset and the file contents alone: no clock, no readdir order, no umask, no
+//! thread count. This crate never opens a path by itself: contents come from and go to the caller.
+
+mod changeset;
+mod path;
+
+pub use changeset::{Attributes, Change, ChangeSet, Device, Entry, EntryKind, Timestamp, Xattrs};
+pub use path::{RootPath, RootPathError};

@@ -1,0 +1,1 @@
+//! The reference monitor: resolve, permit, act.

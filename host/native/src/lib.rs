@@ -1,0 +1,1 @@
+//! The spawner of native steps: supervisor, reaper, filter, exec.

@@ -1,0 +1,1 @@
+//! OCI names and documents: digests, descriptors, manifests, configs, references, platforms.

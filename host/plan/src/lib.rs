@@ -1,0 +1,1 @@
+//! A Dockerfile and its arguments to a graph of steps.

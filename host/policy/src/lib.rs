@@ -1,0 +1,1 @@
+//! Policy: what a step may do, decided without I/O.

@@ -1,0 +1,1 @@
+//! A captured rootfs: its tree, its metadata records and its journal.

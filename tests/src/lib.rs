@@ -1,0 +1,1 @@
+//! What the end-to-end tests need: the pod, base images, registries.
