@@ -6,8 +6,9 @@
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
-use wbuild_layer::{ChangeSet, RootPath, Timestamp};
+use wbuild_layer::{ChangeSet, RootPath};
 use wbuild_policy::Policy;
+use wbuild_rootfs::{JournalCheck, MtimeRule};
 
 /// Everything an engine needs to run one RUN step.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -76,26 +77,6 @@ pub enum MountAccess {
     ReadOnly,
     /// Writes go to the source, never to a layer.
     ReadWrite,
-}
-
-/// How modification times enter a layer and the tree that later steps see.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum MtimeRule {
-    /// As the files have them.
-    Keep,
-    /// A later time becomes this one (RUN).
-    NoLaterThan(Timestamp),
-    /// Every time becomes this one (COPY and ADD from a context).
-    SetTo(Timestamp),
-}
-
-/// Whether the journal is held against full walks of the tree.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum JournalCheck {
-    /// Trust the journal.
-    Off,
-    /// Walk before and after and fail the step where the journal missed a path.
-    FullWalk,
 }
 
 /// What came of a step.

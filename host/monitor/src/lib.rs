@@ -1,8 +1,23 @@
 //! The reference monitor: resolve, permit, act; and the contract of the engines that run steps.
 
+mod credentials;
 mod engine;
+mod fault;
+mod monitor;
+mod request;
+mod subject;
 
+pub use credentials::{Capabilities, Capability, CapabilitySet, Credentials, Ids};
 pub use engine::{
-    Cancel, Engine, EngineError, Exit, JournalCheck, Mount, MountAccess, MountSource, MtimeRule, OutputSink,
-    Process, StepResult, StepSpec, Stream,
+    Cancel, Engine, EngineError, Exit, Mount, MountAccess, MountSource, OutputSink, Process, StepResult,
+    StepSpec, Stream,
 };
+pub use fault::{Broken, Errno, Fault};
+pub use monitor::Monitor;
+pub use request::{
+    AccessAs, ExecOutcome, Executable, OpenRequest, Opened, OpenedAccess, OpenedFile, Outcome, XattrWrite,
+};
+pub use subject::{
+    At, Base, Cwd, GuestPath, LastLink, NoViews, Subject, ViewKind, ViewNode, ViewPath, Views, Where,
+};
+pub use wbuild_rootfs::{JournalCheck, MtimeRule, RootError};
