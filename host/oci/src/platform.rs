@@ -152,7 +152,7 @@ impl FromStr for Platform {
             !part.is_empty() && part.bytes().all(|b| b.is_ascii_alphanumeric() || b"_.-".contains(&b))
         };
         let parts: Vec<&str> = text.split('/').collect();
-        if !parts.iter().all(|part| valid(part)) {
+        if !parts.iter().all(valid) {
             return Err(malformed());
         }
         let (os, architecture, variant) = match parts.as_slice() {

@@ -1,1 +1,41 @@
 //! The content-addressed store, in OCI image-layout form.
+//!
+//! ```text
+//! oci-layout                the marker of a layout
+//! index.json                empty: blobs are found by digest
+//! blobs/sha256/<hex>        verified content; appears by rename after fsync, or not
+//! ingest/<unique>           content on its way in, locked by the process that writes it
+//! trees/<unique>/           captured trees, and <unique>.lock, locked by the process that lives in it
+//! records/<kind>/<hex>      small documents by key, such as cache entries
+//! ```
+//!
+//! Several processes may use one store at once: nothing visible is ever changed in place, every name is written by one
+//! process, and what a killed process left is told from what a living one uses by its advisory lock. A record may
+//! name a blob that is gone, so readers treat a missing blob as a miss. The store never reaches the network: [`Remote`]
+//! is how `build` asks for that.
+//!
+//! Lock order: a tree's or an ingest's lock is held alone; the destination of an export is locked while its index is
+//! rewritten and no other lock is taken meanwhile.
+
+mod blobs;
+mod error;
+mod export;
+mod import;
+mod ingest;
+mod layout;
+mod lock;
+mod record;
+mod remote;
+mod removal;
+mod tree;
+
+pub use blobs::Store;
+pub use error::{LayoutError, StoreError};
+pub use export::{write_layout_dir, write_layout_tar};
+pub use import::import;
+pub use ingest::{Expected, Ingest};
+pub use layout::{LayoutSource, Pick};
+pub use remote::{
+    BoxFuture, ErrorClass, Image, Progress, Pushed, Remote, RemoteError, Silent, Transfer, TransferKind,
+};
+pub use tree::Tree;
