@@ -1,1 +1,5 @@
 //! The spawner of native steps: supervisor, reaper, filter, exec.
+
+#![forbid(unsafe_code)]
+
+pub mod stub;
