@@ -1,0 +1,13 @@
+//! What all calls of one step share.
+
+use wbuild_monitor::Monitor;
+
+use crate::identity::Identities;
+
+/// The step-wide state, shared by every receiver and job thread.
+pub struct Step {
+    /// The reference monitor over the step's tree and grafts.
+    pub monitor: Monitor,
+    /// Credentials, umask and cwd of every guest process, by tag.
+    pub identities: Identities,
+}

@@ -1,0 +1,66 @@
+//! Sockets: the family, type and protocol decide who makes them; addresses that are paths are the broker's.
+
+use super::{Action, Case, Row, broker, deny_with, gate, int, int_bits, native, nr, pending, when};
+use rustix::io::Errno;
+
+const UNIX: u32 = 1;
+const INET: u32 = 2;
+const INET6: u32 = 10;
+const NETLINK: u32 = 16;
+/// `SOCK_TYPE_MASK`: the rest of the type argument is flags.
+const TYPE: u32 = 0xf;
+const STREAM: u32 = 1;
+const DGRAM: u32 = 2;
+const SEQPACKET: u32 = 5;
+const TCP: u32 = 6;
+const UDP: u32 = 17;
+const ROUTE: u32 = 0;
+const NO_FAMILY: Action =
+    deny_with(Errno::AFNOSUPPORT, "only TCP, UDP, AF_UNIX and routing sockets exist in a step");
+
+/// AF_UNIX sockets are the broker's: natively their paths would resolve in the pod's root.
+const SOCKET: &[Case] = &[
+    when(&[int(0, UNIX)], Action::Broker(pending)),
+    when(&[int(0, INET), int_bits(1, TYPE, STREAM), int(2, 0)], Action::Native),
+    when(&[int(0, INET), int_bits(1, TYPE, STREAM), int(2, TCP)], Action::Native),
+    when(&[int(0, INET), int_bits(1, TYPE, DGRAM), int(2, 0)], Action::Native),
+    when(&[int(0, INET), int_bits(1, TYPE, DGRAM), int(2, UDP)], Action::Native),
+    when(&[int(0, INET6), int_bits(1, TYPE, STREAM), int(2, 0)], Action::Native),
+    when(&[int(0, INET6), int_bits(1, TYPE, STREAM), int(2, TCP)], Action::Native),
+    when(&[int(0, INET6), int_bits(1, TYPE, DGRAM), int(2, 0)], Action::Native),
+    when(&[int(0, INET6), int_bits(1, TYPE, DGRAM), int(2, UDP)], Action::Native),
+    when(&[int(0, NETLINK), int(2, ROUTE)], Action::Native),
+];
+
+/// A pair has no address. Datagram pairs stay out: sendmsg could still name a path with them.
+const SOCKETPAIR: &[Case] = &[
+    when(&[int(0, UNIX), int_bits(1, TYPE, STREAM)], Action::Native),
+    when(&[int(0, UNIX), int_bits(1, TYPE, SEQPACKET)], Action::Native),
+];
+
+const GETSOCKOPT: &[Case] = &[
+    when(&[int(1, 1), int(2, 17)], Action::Broker(pending)), // SOL_SOCKET, SO_PEERCRED
+    when(&[int(1, 1), int(2, 59)], Action::Broker(pending)), // SO_PEERGROUPS
+    when(&[int(1, 1), int(2, 77)], Action::Broker(pending)), // SO_PEERPIDFD
+];
+
+pub(super) const ROWS: &[Row] = &[
+    gate("socket", nr(41, 198), SOCKET, NO_FAMILY),
+    gate("socketpair", nr(53, 199), SOCKETPAIR, NO_FAMILY),
+    broker("bind", nr(49, 200), pending),
+    broker("connect", nr(42, 203), pending),
+    broker("getsockname", nr(51, 204), pending),
+    broker("getpeername", nr(52, 205), pending),
+    native("sendto", nr(44, 206)),
+    native("sendmsg", nr(46, 211)),
+    native("sendmmsg", nr(307, 269)),
+    gate("getsockopt", nr(55, 209), GETSOCKOPT, Action::Native),
+    native("setsockopt", nr(54, 208)),
+    native("listen", nr(50, 201)),
+    native("accept", nr(43, 202)),
+    native("accept4", nr(288, 242)),
+    native("shutdown", nr(48, 210)),
+    native("recvfrom", nr(45, 207)),
+    native("recvmsg", nr(47, 212)),
+    native("recvmmsg", nr(299, 243)),
+];
