@@ -9,16 +9,14 @@
 //! plan(file: &Dockerfile, request: &Request, images: &Images) -> Result<Plan, PlanError>
 //! ```
 
+#![forbid(unsafe_code)]
+
 mod chmod;
-mod config;
-mod platform;
 mod request;
 mod step;
 
 pub use chmod::{Chmod, Clause, ConditionalExecute, FileKind, Op, Perm};
-pub use config::{Config, Healthcheck};
-pub use platform::Platform;
-pub use request::{ContextKind, EpochRule, ImageFacts, Images, Request};
+pub use request::{ContextKind, EpochRule, Images, Request};
 pub use step::{
     Action, Base, Copy, CopyDest, CopyFrom, CopyKind, CopySource, DestShape, HISTORY_COMMENT, History,
     ImageOrigin, ImageRequest, LayerKind, Plan, Run, RunFile, Stage, StageId, Step, Wanted, Warning, Workdir,

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use crate::config::Config;
-use crate::platform::Platform;
+use wbuild_oci::{ImageConfig, Platform};
+
 use crate::step::ImageRequest;
 
 /// The arguments of a build that change its plan.
@@ -45,16 +45,5 @@ pub enum EpochRule {
     Off,
 }
 
-/// What is known of one image.
-#[derive(Clone, Debug, Default)]
-pub struct ImageFacts {
-    /// The `config` member of its configuration.
-    pub config: Config,
-    /// `created` in seconds since 1970.
-    pub created: Option<i64>,
-    /// `author` of its configuration.
-    pub author: Option<String>,
-}
-
-/// The images resolved so far.
-pub type Images = BTreeMap<ImageRequest, ImageFacts>;
+/// The configurations of the images resolved so far.
+pub type Images = BTreeMap<ImageRequest, ImageConfig>;

@@ -6,10 +6,9 @@
 
 use serde::{Deserialize, Serialize};
 use wbuild_dockerfile::Span;
+use wbuild_oci::{Execution, Platform};
 
 use crate::chmod::Chmod;
-use crate::config::Config;
-use crate::platform::Platform;
 
 /// What BuildKit writes as the comment of each history entry.
 pub const HISTORY_COMMENT: &str = "buildkit.dockerfile.v0";
@@ -45,7 +44,7 @@ pub struct Stage {
     /// In order.
     pub steps: Vec<Step>,
     /// The image's configuration after the last step; equals the base's where there is no step.
-    pub config: Config,
+    pub config: Execution,
     /// MAINTAINER: the `author` of the image configuration.
     pub author: Option<String>,
     /// Seconds since 1970 that times in this stage are held to; `None` with [`crate::EpochRule::Off`].
@@ -103,8 +102,6 @@ pub struct Step {
     pub action: Action,
     /// What the image's history says of it; `None` for ONBUILD, which leaves no entry.
     pub history: Option<History>,
-    /// The image's configuration after this step.
-    pub config: Config,
 }
 
 /// One entry of an image's history; its comment is [`HISTORY_COMMENT`].

@@ -1,0 +1,139 @@
+//! What can be wrong with a Dockerfile, as data.
+//!
+//! Every variant that stands somewhere in the text has its span; messages are fragments without the source line, which `cli`
+//! renders under them. `plan` uses the same enum: for a user, a Dockerfile is wrong in one way or another, not in two crates.
+
+use crate::span::Span;
+
+/// Why a Dockerfile cannot be built.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum DockerfileError {
+    /// The text or a value in it (also after expansion) does not have the form it must have.
+    #[error("{message}")]
+    Syntax {
+        /// The place.
+        span: Span,
+        /// What is wrong.
+        message: String,
+        /// What would be right, if it can be said.
+        expected: Option<String>,
+    },
+    /// An instruction, flag, stage, .. that does not exist.
+    #[error("unknown {what} {found:?}")]
+    Unknown {
+        /// The place.
+        span: Span,
+        /// `instruction`, `flag of COPY`, ..
+        what: String,
+        /// As written.
+        found: String,
+        /// What was probably meant.
+        nearest: Option<String>,
+    },
+    /// Part of the Dockerfile language that this version does not build.
+    #[error("{feature} is not supported yet")]
+    Unsupported {
+        /// The place.
+        span: Span,
+        /// `RUN --mount=type=ssh`
+        feature: String,
+        /// What can be used instead.
+        supported: String,
+    },
+    /// `--target` names no stage.
+    #[error("target stage {name:?} could not be found")]
+    Target {
+        /// As given.
+        name: String,
+        /// What was probably meant.
+        nearest: Option<String>,
+    },
+    /// A value of the command line or of the environment that the Dockerfile cannot work with.
+    #[error("{message}")]
+    Argument {
+        /// What is wrong.
+        message: String,
+        /// What would be right.
+        expected: Option<String>,
+    },
+}
+
+impl DockerfileError {
+    /// The place in the Dockerfile; `None` where the command line is at fault.
+    #[must_use]
+    pub fn span(&self) -> Option<Span> {
+        match self {
+            Self::Syntax { span, .. } | Self::Unknown { span, .. } | Self::Unsupported { span, .. } => {
+                Some(*span)
+            }
+            Self::Target { .. } | Self::Argument { .. } => None,
+        }
+    }
+
+    /// A line for the user: what was expected, what is supported, or what was probably meant.
+    #[must_use]
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Syntax { expected, .. } | Self::Argument { expected, .. } => {
+                expected.as_ref().map(|e| format!("expected {e}"))
+            }
+            Self::Unknown { nearest, .. } | Self::Target { nearest, .. } => {
+                nearest.as_ref().map(|n| format!("did you mean {n}?"))
+            }
+            Self::Unsupported { supported, .. } => Some(format!("supported: {supported}")),
+        }
+    }
+
+    /// The same error at another place: an ONBUILD trigger is reported at the FROM line that fired it.
+    #[must_use]
+    pub fn at(mut self, place: Span) -> Self {
+        match &mut self {
+            Self::Syntax { span, .. } | Self::Unknown { span, .. } | Self::Unsupported { span, .. } => {
+                *span = place;
+            }
+            Self::Target { .. } | Self::Argument { .. } => {}
+        }
+        self
+    }
+
+    pub(crate) fn syntax(span: Span, message: impl Into<String>) -> Self {
+        Self::Syntax { span, message: message.into(), expected: None }
+    }
+
+    pub(crate) fn expected(span: Span, message: impl Into<String>, expected: impl Into<String>) -> Self {
+        Self::Syntax { span, message: message.into(), expected: Some(expected.into()) }
+    }
+}
+
+/// The candidate that was probably meant by `found`, without regard to case; `None` where none is near.
+#[must_use]
+pub fn nearest<'a>(found: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<String> {
+    // Longer words cannot be near any candidate, and the distance is quadratic.
+    if found.len() > 64 {
+        return None;
+    }
+    let found = found.to_lowercase();
+    candidates
+        .into_iter()
+        .filter(|c| c.len() <= 64)
+        .map(|c| (distance(&found, &c.to_lowercase()), c))
+        .filter(|(d, c)| *d <= 2 && *d < c.chars().count())
+        .min_by_key(|(d, _)| *d)
+        .map(|(_, c)| c.to_owned())
+}
+
+// Levenshtein's distance.
+fn distance(a: &str, b: &str) -> usize {
+    let b: Vec<char> = b.chars().collect();
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, ca) in a.chars().enumerate() {
+        let mut diagonal = row[0];
+        row[0] = i + 1;
+        for (j, cb) in b.iter().enumerate() {
+            let substitution = diagonal + usize::from(ca != *cb);
+            diagonal = row[j + 1];
+            row[j + 1] = substitution.min(diagonal + 1).min(row[j] + 1);
+        }
+    }
+    row[b.len()]
+}
