@@ -1,0 +1,61 @@
+//! The arguments of `cargo xtask`; each doc comment is the task's help.
+
+use crate::{bench, demo, image, setup, suite, tidy};
+use clap::{Parser, Subcommand};
+use std::path::PathBuf;
+
+#[derive(Parser)]
+#[command(name = "cargo xtask", about = "The project's own tasks")]
+pub(crate) struct Xtask {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// Install the Debian packages that the tests, the demo and the benches use
+    Setup,
+    /// Check what clippy cannot: dependency arrows, unsafe, file sizes and names, headers, host names
+    Tidy,
+    /// Format check, clippy, tidy and every test; NAME runs only the tests whose name contains it
+    Test {
+        /// Only the tests whose name contains this, without the checks before them
+        name: Option<String>,
+    },
+    /// The long checks: the same tests with a larger N
+    Soak {
+        /// Only the tests whose name contains this
+        name: Option<String>,
+    },
+    /// Build examples/git inside the restricted pod and push it to a registry on loopback
+    Demo {
+        /// A busybox image as an ordinary user, to an OCI layout, in seconds
+        #[arg(long)]
+        quick: bool,
+    },
+    /// Build wbuild's own image with wbuild itself and write it as an OCI layout
+    Image {
+        /// The directory of the OCI layout; created when it does not exist
+        dir: PathBuf,
+    },
+    /// Measure wbuild beside its peers in the same run
+    Bench {
+        #[command(subcommand)]
+        bench: bench::Bench,
+    },
+}
+
+impl Xtask {
+    pub(crate) fn run(self) -> anyhow::Result<()> {
+        match self.task {
+            Task::Setup => setup::run(),
+            Task::Tidy => tidy::run(),
+            Task::Test { name } => suite::test(name.as_deref()),
+            Task::Soak { name } => suite::soak(name.as_deref()),
+            Task::Demo { quick: true } => demo::quick(),
+            Task::Demo { quick: false } => demo::pod(),
+            Task::Image { dir } => image::run(&dir),
+            Task::Bench { bench } => bench.run(),
+        }
+    }
+}

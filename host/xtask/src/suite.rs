@@ -1,0 +1,125 @@
+//! `cargo xtask test` and `soak`: the checks, then every test, and one closing line that counts them.
+//!
+//! The closing line is `N passed, N failed, N skipped`, summed over the `test result:` lines of `cargo test`. A test
+//! binary that died without such a line counts as a failure, and so does a run in which no test ran.
+
+use crate::{check, process, setup};
+use anyhow::{Context, Result, bail};
+use std::io::{BufRead, BufReader, Write};
+use std::process::Stdio;
+
+#[derive(Default)]
+struct Count {
+    passed: u64,
+    failed: u64,
+    skipped: u64,
+}
+
+/// Checks and tests with the N that fits a run on every commit.
+pub(crate) fn test(name: Option<&str>) -> Result<()> {
+    setup::require()?;
+    let mut count = Count::default();
+    if name.is_none() {
+        for (_, result) in check::all() {
+            count.add_check(result.is_ok());
+        }
+    }
+    suite(&mut count, &["--workspace"], name, "default")
+}
+
+/// The end-to-end tests with a large N, one at a time.
+pub(crate) fn soak(name: Option<&str>) -> Result<()> {
+    setup::require()?;
+    suite(&mut Count::default(), &["--package", "wbuild-tests"], name, "soak")
+}
+
+fn suite(count: &mut Count, packages: &[&str], name: Option<&str>, scale: &str) -> Result<()> {
+    println!("== tests");
+    let built = process::succeed(process::cargo(&["build", "--locked", "--quiet", "--bin", "wbuild"]));
+    match built {
+        Ok(()) => run_tests(count, packages, name, scale)?,
+        Err(error) => {
+            println!("build: {error:#}");
+            count.failed += 1;
+        }
+    }
+    println!("{} passed, {} failed, {} skipped", count.passed, count.failed, count.skipped);
+    if count.failed > 0 {
+        bail!("{} failed", count.failed);
+    }
+    if count.passed == 0 {
+        bail!("no test ran");
+    }
+    Ok(())
+}
+
+fn run_tests(count: &mut Count, packages: &[&str], name: Option<&str>, scale: &str) -> Result<()> {
+    let mut command = process::cargo(&["test", "--locked", "--no-fail-fast"]);
+    command.args(packages).env("WBUILD_TEST_SCALE", scale).stdout(Stdio::piped());
+    if let Some(name) = name {
+        command.arg(name);
+    }
+    if scale == "soak" {
+        command.args(["--", "--test-threads=1"]);
+    }
+    let mut child = command.spawn().context("cannot start cargo test")?;
+    let pipe = child.stdout.take().context("cargo test has no standard output")?;
+    let mut lines = BufReader::new(pipe).split(b'\n');
+    let mut failed_binaries = 0;
+    while let Some(line) = lines.next().transpose().context("cannot read what cargo test printed")? {
+        let line = String::from_utf8_lossy(&line);
+        writeln!(std::io::stdout(), "{line}").context("cannot write to standard output")?;
+        failed_binaries += u64::from(count.add_result_line(&line));
+    }
+    let status = child.wait().context("cannot wait for cargo test")?;
+    // A binary that crashed, or one that does not compile, prints no result line and still fails the command.
+    if !status.success() && failed_binaries == 0 {
+        count.failed += 1;
+    }
+    Ok(())
+}
+
+impl Count {
+    fn add_check(&mut self, passed: bool) {
+        if passed {
+            self.passed += 1;
+        } else {
+            self.failed += 1;
+        }
+    }
+
+    /// Adds `test result: ok. 3 passed; 0 failed; 1 ignored; ..`; whether this line reported a failure.
+    fn add_result_line(&mut self, line: &str) -> bool {
+        let Some(rest) = line.strip_prefix("test result: ") else { return false };
+        let mut words =
+            rest.split([';', '.']).flat_map(|part| part.split_whitespace()).peekable();
+        let mut failed = 0;
+        while let Some(word) = words.next() {
+            let (Ok(number), Some(what)) = (word.parse::<u64>(), words.peek()) else { continue };
+            match *what {
+                "passed" => self.passed += number,
+                "failed" => failed = number,
+                "ignored" => self.skipped += number,
+                _ => {}
+            }
+        }
+        self.failed += failed;
+        failed > 0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Count;
+
+    #[test]
+    fn result_lines_are_summed() {
+        let mut count = Count::default();
+        assert!(!count.add_result_line(
+            "test result: ok. 3 passed; 0 failed; 1 ignored; 0 measured; 7 filtered out; finished in 0.01s"
+        ));
+        assert!(count.add_result_line("test result: FAILED. 2 passed; 4 failed; 0 ignored; 0 measured; 0 filtered out; finished in 12.50s"));
+        assert!(!count.add_result_line("test some::name ... ok"));
+        assert_eq!((count.passed, count.failed, count.skipped), (5, 4, 1));
+    }
+}

@@ -1,1 +1,0 @@
-//! What the end-to-end tests need: the pod, base images, registries.
