@@ -11,6 +11,8 @@
 
 #![forbid(unsafe_code)]
 
+pub use wbuild_dockerfile::{DockerfileError, Position, Span};
+
 mod chmod;
 mod request;
 mod step;
