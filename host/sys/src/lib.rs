@@ -5,8 +5,13 @@
 
 #![expect(unsafe_code, reason = "this crate exists to hold it")]
 
+pub mod arch;
+pub mod landlock;
 pub mod limit;
 pub mod memory;
 pub mod notify;
+pub mod process;
+pub mod ptrace;
+pub mod seccomp;
 
 mod outcome;

@@ -111,8 +111,10 @@ impl GuestMemory for ProcessVm {
         let guest = libc::iovec { iov_base: remote(address)?, iov_len: buffer.len() };
         // SAFETY: `local` covers exactly `buffer`, which is borrowed mutably for the call; `guest` is an address
         // in another process that the kernel checks; both lists have one element.
-        let read = unsafe { libc::process_vm_readv(self.tid.cast_signed(), &raw const local, 1, &raw const guest, 1, 0) };
-        Ok(outcome(read as libc::c_long)?.unsigned_abs() as usize)
+        let read = unsafe {
+            libc::process_vm_readv(self.tid.cast_signed(), &raw const local, 1, &raw const guest, 1, 0)
+        };
+        usize::try_from(outcome(read as libc::c_long)?).map_err(|_| Errno::IO)
     }
 
     fn write_some(&self, address: u64, bytes: &[u8]) -> Result<usize, Errno> {
@@ -120,8 +122,10 @@ impl GuestMemory for ProcessVm {
         let guest = libc::iovec { iov_base: remote(address)?, iov_len: bytes.len() };
         // SAFETY: `local` covers exactly `bytes`, which the call only reads; `guest` is an address in another
         // process that the kernel checks; both lists have one element.
-        let wrote = unsafe { libc::process_vm_writev(self.tid.cast_signed(), &raw const local, 1, &raw const guest, 1, 0) };
-        Ok(outcome(wrote as libc::c_long)?.unsigned_abs() as usize)
+        let wrote = unsafe {
+            libc::process_vm_writev(self.tid.cast_signed(), &raw const local, 1, &raw const guest, 1, 0)
+        };
+        usize::try_from(outcome(wrote as libc::c_long)?).map_err(|_| Errno::IO)
     }
 }
 

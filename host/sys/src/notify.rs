@@ -44,6 +44,10 @@ pub struct Listener {
     fd: OwnedFd,
 }
 
+/// linux/seccomp.h: `SECCOMP_USER_NOTIF_FLAG_CONTINUE`, `SECCOMP_ADDFD_FLAG_SETFD` and `_SEND`, all 32 bits wide there.
+const FLAG_CONTINUE: u32 = 1;
+const ADDFD_SETFD: u32 = 1;
+const ADDFD_SEND: u32 = 2;
 /// `SECCOMP_USER_NOTIF_FD_SYNC_WAKE_UP` of linux/seccomp.h.
 const FD_SYNC_WAKE_UP: u64 = 1;
 
@@ -60,7 +64,8 @@ impl Listener {
     /// EINVAL on older kernels.
     pub fn wake_synchronously(&self) -> Result<(), Errno> {
         // SAFETY: this request takes its flags by value; no memory is shared.
-        let set = unsafe { libc::ioctl(self.fd.as_raw_fd(), libc::SECCOMP_IOCTL_NOTIF_SET_FLAGS, FD_SYNC_WAKE_UP) };
+        let set =
+            unsafe { libc::ioctl(self.fd.as_raw_fd(), libc::SECCOMP_IOCTL_NOTIF_SET_FLAGS, FD_SYNC_WAKE_UP) };
         outcome(set.into()).map(drop)
     }
 
@@ -73,7 +78,8 @@ impl Listener {
         // SAFETY: the structure is plain integers, for which all zeroes is a value; the kernel demands zeroes.
         let mut notif: libc::seccomp_notif = unsafe { std::mem::zeroed() };
         // SAFETY: the request writes one `seccomp_notif`, to which the pointer leads, and keeps nothing.
-        let received = unsafe { libc::ioctl(self.fd.as_raw_fd(), libc::SECCOMP_IOCTL_NOTIF_RECV, &raw mut notif) };
+        let received =
+            unsafe { libc::ioctl(self.fd.as_raw_fd(), libc::SECCOMP_IOCTL_NOTIF_RECV, &raw mut notif) };
         outcome(received.into())?;
         Ok(Notice {
             id: notif.id,
@@ -88,7 +94,8 @@ impl Listener {
     #[must_use]
     pub fn is_valid(&self, id: u64) -> bool {
         // SAFETY: the request reads one u64, to which the pointer leads, and keeps nothing.
-        let valid = unsafe { libc::ioctl(self.fd.as_raw_fd(), libc::SECCOMP_IOCTL_NOTIF_ID_VALID, &raw const id) };
+        let valid =
+            unsafe { libc::ioctl(self.fd.as_raw_fd(), libc::SECCOMP_IOCTL_NOTIF_ID_VALID, &raw const id) };
         valid == 0
     }
 
@@ -121,13 +128,14 @@ impl Listener {
     /// # Errors
     /// ENOENT when the guest no longer waits.
     pub fn send_continue(&self, id: u64) -> Result<(), Errno> {
-        self.send(&libc::seccomp_notif_resp { id, val: 0, error: 0, flags: libc::SECCOMP_USER_NOTIF_FLAG_CONTINUE as u32 })
+        self.send(&libc::seccomp_notif_resp { id, val: 0, error: 0, flags: FLAG_CONTINUE })
     }
 
     fn send(&self, response: &libc::seccomp_notif_resp) -> Result<(), Errno> {
         // SAFETY: the request reads one `seccomp_notif_resp`, to which the pointer leads, and keeps nothing.
-        let sent =
-            unsafe { libc::ioctl(self.fd.as_raw_fd(), libc::SECCOMP_IOCTL_NOTIF_SEND, std::ptr::from_ref(response)) };
+        let sent = unsafe {
+            libc::ioctl(self.fd.as_raw_fd(), libc::SECCOMP_IOCTL_NOTIF_SEND, std::ptr::from_ref(response))
+        };
         outcome(sent.into()).map(drop)
     }
 
@@ -136,7 +144,7 @@ impl Listener {
     /// # Errors
     /// ENOENT when the guest no longer waits; EMFILE at the guest's limit; EBADF for an `O_PATH` descriptor.
     pub fn add_and_send(&self, id: u64, file: BorrowedFd<'_>, inherit: Inherit) -> Result<u32, Errno> {
-        self.add_raw(id, file, 0, libc::SECCOMP_ADDFD_FLAG_SEND as u32, inherit)
+        self.add_raw(id, file, 0, ADDFD_SEND, inherit)
     }
 
     /// Installs a copy of `file` at the guest's lowest free number and returns it; the guest still waits.
@@ -152,10 +160,17 @@ impl Listener {
     /// # Errors
     /// As [`Listener::add_and_send`].
     pub fn add_at(&self, id: u64, file: BorrowedFd<'_>, at: u32, inherit: Inherit) -> Result<u32, Errno> {
-        self.add_raw(id, file, at, libc::SECCOMP_ADDFD_FLAG_SETFD as u32, inherit)
+        self.add_raw(id, file, at, ADDFD_SETFD, inherit)
     }
 
-    fn add_raw(&self, id: u64, file: BorrowedFd<'_>, at: u32, flags: u32, inherit: Inherit) -> Result<u32, Errno> {
+    fn add_raw(
+        &self,
+        id: u64,
+        file: BorrowedFd<'_>,
+        at: u32,
+        flags: u32,
+        inherit: Inherit,
+    ) -> Result<u32, Errno> {
         let newfd_flags = match inherit {
             Inherit::AcrossExec => 0,
             Inherit::No => libc::O_CLOEXEC.cast_unsigned(),
@@ -163,8 +178,9 @@ impl Listener {
         let srcfd = file.as_raw_fd().cast_unsigned();
         let request = libc::seccomp_notif_addfd { id, flags, srcfd, newfd: at, newfd_flags };
         // SAFETY: the request reads one `seccomp_notif_addfd`, to which the pointer leads, and keeps nothing.
-        let added = unsafe { libc::ioctl(self.fd.as_raw_fd(), libc::SECCOMP_IOCTL_NOTIF_ADDFD, &raw const request) };
-        Ok(outcome(added.into())?.unsigned_abs() as u32)
+        let added =
+            unsafe { libc::ioctl(self.fd.as_raw_fd(), libc::SECCOMP_IOCTL_NOTIF_ADDFD, &raw const request) };
+        u32::try_from(outcome(added.into())?).map_err(|_| Errno::BADF)
     }
 }
 
