@@ -1,31 +1,64 @@
 //! wbuild's own image: built by wbuild from `examples/image/Dockerfile`, and unpacked as the pod's root.
 
 use crate::command::{self, command};
+use crate::layout;
 use crate::session::{Caller, Session};
-use crate::workspace;
+use crate::workspace::{self, Artifacts, Scratch};
 use anyhow::{Context, Result};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Builds the image of the wbuild binary `binary` with that binary and writes it as the OCI layout `layout`.
-pub fn build(binary: &Path, layout: &Path) -> Result<()> {
-    let mut session = Session::new(Caller::Root)?;
-    let context = workspace::Scratch::new("image")?;
-    fs::copy(binary, context.path().join("wbuild")).with_context(|| binary.display().to_string())?;
-    fs::copy(workspace::root().join("examples/image/Dockerfile"), context.path().join("Dockerfile"))?;
-    let _ = (&mut session, layout);
-    anyhow::bail!("the stub")
+/// Builds the image of `artifacts` with the binary in it, as root without any RUN step, and writes it as the OCI
+/// layout `dir`, which must not exist yet.
+pub fn build(artifacts: &Artifacts, dir: &Path) -> Result<()> {
+    let context = Scratch::new("image")?;
+    let dockerfile = workspace::root().join("examples/image/Dockerfile");
+    let files = [(&artifacts.wbuild, "wbuild"), (&artifacts.stub, "stub"), (&dockerfile, "Dockerfile")];
+    for (source, name) in files {
+        fs::copy(source, context.path().join(name)).with_context(|| source.display().to_string())?;
+    }
+    fs::create_dir(context.path().join("scratch"))?;
+    let caller = if workspace::is_root() { Caller::Root } else { Caller::Myself };
+    let mut session = Session::with_binary(caller, &artifacts.wbuild)?;
+    let seen = session.share(context.path())?;
+    let (host, out) = session.out("image")?;
+    session.succeed(&[
+        "build",
+        "--tag",
+        "wbuild:latest",
+        "--output",
+        &format!("type=oci,tar=false,dest={out}"),
+        &seen,
+    ])?;
+    let mut copy = command("cp", ["-r"]);
+    copy.arg(&host).arg(dir);
+    command::run(copy)?.success().map(|_| ())
 }
 
-/// The root directory of the pod that runs the binary under test: its image, unpacked by umoci; needs root.
+/// The root directory of the pod that runs the artifacts under test: their image, unpacked by umoci; needs root. It
+/// stays in the cache and is made again when the binary or the stub has changed.
 pub fn pod_rootfs() -> Result<PathBuf> {
-    let dir = workspace::cache("pod")?;
+    let artifacts = workspace::built()?;
     let _lock = workspace::lock("pod")?;
-    let binary = workspace::wbuild()?;
-    let layout = dir.join("layout");
-    build(&binary, &layout)?;
+    let mut key = String::new();
+    for path in [&artifacts.wbuild, &artifacts.stub] {
+        let file = fs::File::open(path).with_context(|| path.display().to_string())?;
+        key.push_str(&layout::digest(file)?.0["sha256:".len()..][..16]);
+    }
+    let dir = workspace::cache("pod")?.join(key);
+    let rootfs = dir.join("rootfs");
+    if rootfs.exists() {
+        return Ok(rootfs);
+    }
+    let making = dir.with_extension("new");
+    if making.exists() {
+        fs::remove_dir_all(&making)?;
+    }
+    fs::create_dir_all(&making)?;
+    build(&artifacts, &making.join("layout"))?;
     let mut unpack = command("umoci", ["raw", "unpack", "--image"]);
-    unpack.arg(format!("{}:latest", layout.display())).arg(dir.join("rootfs"));
+    unpack.arg(format!("{}:latest", making.join("layout").display())).arg(making.join("rootfs"));
     command::run(unpack)?.success()?;
-    Ok(dir.join("rootfs"))
+    fs::rename(&making, &dir)?;
+    Ok(rootfs)
 }

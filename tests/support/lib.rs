@@ -8,6 +8,7 @@
 
 pub mod base;
 pub mod command;
+pub mod demo;
 pub mod guest;
 pub mod image;
 pub mod job;

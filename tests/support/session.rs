@@ -19,8 +19,19 @@ pub enum Caller {
     Pod(Box<Pod>),
     /// An ordinary user with this uid, outside any container.
     User(u32),
+    /// Whoever runs the tests, when that is not root.
+    Myself,
     /// Root outside any container.
     Root,
+}
+
+/// Where what wbuild prints goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Output {
+    /// Into the error, should it fail.
+    Kept,
+    /// To this program's terminal.
+    Terminal,
 }
 
 /// wbuild with a store of its own.
@@ -33,28 +44,34 @@ pub struct Session {
 }
 
 impl Session {
-    /// An empty store.
+    /// An empty store, and the binary under test.
     pub fn new(caller: Caller) -> Result<Self> {
+        Self::with_binary(caller, &workspace::wbuild()?)
+    }
+
+    /// An empty store, and `binary`; a pod has its own in its image.
+    pub fn with_binary(caller: Caller, binary: &Path) -> Result<Self> {
         let scratch = Scratch::new("session")?;
         for name in ["store", "bin"] {
             fs::create_dir(scratch.path().join(name))?;
         }
         let session = Self { caller, scratch, shares: Vec::new(), env: Vec::new() };
-        match &session.caller {
-            Caller::User(uid) => {
-                std::os::unix::fs::chown(session.store(), Some(*uid), Some(*uid))?;
-                // A checkout beneath somebody's home cannot be entered by another user; a copy can.
-                fs::copy(workspace::wbuild()?, session.scratch.path().join("bin/wbuild"))?;
-            }
-            Caller::Root | Caller::Pod(_) => {}
-        }
+        // A checkout beneath somebody's home cannot be entered by another user; a copy of the binary can.
+        fs::copy(binary, session.binary()).with_context(|| binary.display().to_string())?;
         fs::set_permissions(session.store(), fs::Permissions::from_mode(0o755))?;
+        if let Caller::User(uid) = session.caller {
+            std::os::unix::fs::chown(session.store(), Some(uid), Some(uid))?;
+        }
         Ok(session)
     }
 
     /// The store's directory on the host.
     pub fn store(&self) -> PathBuf {
         self.scratch.path().join("store")
+    }
+
+    fn binary(&self) -> PathBuf {
+        self.scratch.path().join("bin/wbuild")
     }
 
     /// One more environment variable for every run.
@@ -69,7 +86,7 @@ impl Session {
         let number = self.shares.len();
         match &self.caller {
             Caller::Pod(_) => Ok(format!("/share/{number}")),
-            Caller::Root => text(host),
+            Caller::Root | Caller::Myself => text(host),
             Caller::User(_) => {
                 let copy = self.scratch.path().join(format!("share-{number}"));
                 let mut cp = command("cp", ["-rL"]);
@@ -86,7 +103,7 @@ impl Session {
         let host = self.store().join(name);
         let seen = match &self.caller {
             Caller::Pod(_) => format!("/scratch/{name}"),
-            Caller::Root | Caller::User(_) => text(&host)?,
+            Caller::Root | Caller::Myself | Caller::User(_) => text(&host)?,
         };
         Ok((host, seen))
     }
@@ -100,13 +117,36 @@ impl Session {
                 container.delete()?;
                 outcome
             }
-            Caller::User(_) | Caller::Root => command::run(self.command(arguments)?),
+            Caller::User(_) | Caller::Myself | Caller::Root => command::run(self.command(arguments)?),
         }
     }
 
     /// Runs wbuild, which must succeed.
     pub fn succeed(&self, arguments: &[&str]) -> Result<Outcome> {
         self.run(arguments)?.success()
+    }
+
+    /// Runs `wbuild build` with both lists of arguments; it must succeed.
+    pub fn build(&self, output: Output, first: &[&str], then: &[&str]) -> Result<()> {
+        let arguments = [&["build"], first, then].concat();
+        match output {
+            Output::Kept => self.succeed(&arguments).map(|_| ()),
+            Output::Terminal => {
+                let (mut command, container) = match &self.caller {
+                    Caller::Pod(_) => {
+                        let (command, container) = self.pod_command(&arguments)?;
+                        (command, Some(container))
+                    }
+                    _ => (self.command(&arguments)?, None),
+                };
+                let status = command.status().with_context(|| command::show(&command))?;
+                if let Some(container) = container {
+                    container.delete()?;
+                }
+                ensure!(status.success(), "{} ended with {status}", command::show(&command));
+                Ok(())
+            }
+        }
     }
 
     /// The command that a user or root would run.
@@ -118,10 +158,10 @@ impl Session {
                 let mut setpriv =
                     command("setpriv", ["--clear-groups", "--inh-caps=-all", "--ambient-caps=-all"]);
                 setpriv.arg(format!("--reuid={uid}")).arg(format!("--regid={uid}"));
-                setpriv.arg(self.scratch.path().join("bin/wbuild"));
+                setpriv.arg(self.binary());
                 setpriv
             }
-            Caller::Root => Command::new(workspace::wbuild()?),
+            Caller::Root | Caller::Myself => Command::new(self.binary()),
             Caller::Pod(_) => anyhow::bail!("a pod is started by runc"),
         };
         command.args(arguments).current_dir("/").env_clear().stdin(std::process::Stdio::null());

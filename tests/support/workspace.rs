@@ -1,9 +1,12 @@
 //! Where things are: the checkout, the cache beneath `target/`, scratch directories, the binary under test.
 
-use anyhow::{Context, Result, bail};
+use crate::command::{self, command};
+use anyhow::{Context, Result};
+use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 /// The workspace's root.
 pub fn root() -> &'static Path {
@@ -76,6 +79,18 @@ impl Scratch {
     }
 }
 
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        // A captured tree has directories that even their owner cannot enter; root needs no mode.
+        if !is_root() {
+            let _ = command::run(command(
+                "chmod",
+                [OsStr::new("-R"), OsStr::new("u+rwX"), self.path().as_os_str()],
+            ));
+        }
+    }
+}
+
 /// Holds `NAME.lock` in the cache until dropped: two test binaries never make the same thing at once.
 pub fn lock(name: &str) -> Result<File> {
     let path = cache(&format!("{name}.lock"))?;
@@ -84,18 +99,81 @@ pub fn lock(name: &str) -> Result<File> {
     Ok(file)
 }
 
-/// The binary under test: `WBUILD_BIN`, or the `wbuild` that cargo put beside this test binary.
-pub fn wbuild() -> Result<PathBuf> {
-    if let Some(path) = std::env::var_os("WBUILD_BIN") {
-        return Ok(path.into());
+/// What cargo makes of this checkout.
+#[derive(Clone, Debug)]
+pub struct Artifacts {
+    /// The binary `wbuild`.
+    pub wbuild: PathBuf,
+    /// The loader stub that it embeds, as a file of its own.
+    pub stub: PathBuf,
+}
+
+/// How it is compiled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Profile {
+    /// As the tests are.
+    Dev,
+    /// As it is used.
+    Release,
+}
+
+/// Builds wbuild, if it has changed; `WBUILD_BIN` and `WBUILD_STUB` name files to use in its place.
+pub fn artifacts(profile: Profile) -> Result<Artifacts> {
+    let given = |name| std::env::var_os(name).map(PathBuf::from);
+    if let (Some(wbuild), Some(stub)) = (given("WBUILD_BIN"), given("WBUILD_STUB")) {
+        return Ok(Artifacts { wbuild, stub });
     }
-    let me = std::env::current_exe().context("cannot find this program")?;
-    let beside = me.ancestors().skip(1).map(|dir| dir.join("wbuild")).take(2).find(|path| path.is_file());
-    let Some(path) = beside else {
-        bail!(
-            "no wbuild beside {}: `cargo build --bin wbuild` makes it, `cargo xtask test` does so by itself",
-            me.display()
-        );
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let mut build =
+        command(cargo, ["build", "--locked", "--bin", "wbuild", "--message-format=json-render-diagnostics"]);
+    build.current_dir(root());
+    if profile == Profile::Release {
+        build.arg("--release");
+    }
+    // What the outer cargo told this program about its package would make build scripts run again.
+    for (name, _) in std::env::vars_os() {
+        let text = name.to_string_lossy();
+        if ["CARGO_PKG_", "CARGO_MANIFEST_", "CARGO_BIN_", "CARGO_CRATE_"]
+            .iter()
+            .any(|prefix| text.starts_with(prefix))
+        {
+            build.env_remove(&name);
+        }
+    }
+    let messages = command::run(build)?.success()?.stdout;
+    let messages = messages.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
+    let (mut wbuild, mut stub) = (None, None);
+    for message in messages {
+        let id = message["package_id"].as_str().unwrap_or_default();
+        if message["reason"] == "build-script-executed" && id.contains("/host/native#") {
+            stub = message["out_dir"].as_str().map(|dir| Path::new(dir).join("stub"));
+        }
+        if message["reason"] == "compiler-artifact" && message["target"]["name"] == "wbuild" {
+            wbuild = message["executable"].as_str().map(PathBuf::from).or(wbuild);
+        }
+    }
+    let wbuild = wbuild.context("cargo built no executable wbuild")?;
+    let stub = stub.filter(|stub| stub.is_file()).context("cargo built no stub")?;
+    Ok(Artifacts { wbuild, stub })
+}
+
+/// The binary under test, built once per test program.
+pub fn wbuild() -> Result<PathBuf> {
+    Ok(built()?.wbuild)
+}
+
+/// The artifacts under test, built once per test program; release ones where `WBUILD_TEST_PROFILE` says so.
+pub fn built() -> Result<Artifacts> {
+    static BUILT: Mutex<Option<Artifacts>> = Mutex::new(None);
+    let mut built = BUILT.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(artifacts) = &*built {
+        return Ok(artifacts.clone());
+    }
+    let profile = match std::env::var("WBUILD_TEST_PROFILE").as_deref() {
+        Ok("release") => Profile::Release,
+        _ => Profile::Dev,
     };
-    Ok(path)
+    let artifacts = artifacts(profile)?;
+    *built = Some(artifacts.clone());
+    Ok(artifacts)
 }

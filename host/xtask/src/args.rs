@@ -48,7 +48,7 @@ enum Task {
 impl Xtask {
     pub(crate) fn run(self) -> anyhow::Result<()> {
         match self.task {
-            Task::Setup => setup::run(),
+            Task::Setup => setup::ensure(setup::ALL),
             Task::Tidy => tidy::run(),
             Task::Test { name } => suite::test(name.as_deref()),
             Task::Soak { name } => suite::soak(name.as_deref()),

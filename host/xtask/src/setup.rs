@@ -4,57 +4,69 @@ use crate::process;
 use anyhow::{Context, Result, bail};
 use std::process::{Command, Stdio};
 
-/// Package, and what uses it.
-const PACKAGES: &[(&str, &str)] = &[
-    ("gcc", "links the host tools and compiles the guest programs of the tests"),
-    ("libc6-dev", "the static C library of the wbuild binary"),
-    ("make", "the C project of the step bench"),
-    ("musl-tools", "the static musl program of the workloads"),
-    ("golang-go", "the static Go program of the workloads"),
-    ("git", "tidy reads the list of committed files; the repository that a workload clones"),
-    ("runc", "runs the restricted pod"),
-    ("docker-registry", "the registry on loopback"),
-    ("skopeo", "pulls and copies images, as an oracle"),
-    ("umoci", "unpacks images, as an oracle"),
-    ("buildah", "the peer of the build bench"),
-    ("proot", "the peer of the step bench"),
-    ("busybox-static", "the small base image"),
-    ("debootstrap", "the Debian base image"),
-    ("ca-certificates", "carried over into the Debian base image"),
-    ("util-linux", "setpriv runs wbuild as an ordinary user"),
+/// What a package is needed for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum For {
+    /// Compiling the workspace.
+    Compiling,
+    /// `demo --quick`.
+    Quick,
+    /// `demo`.
+    Demo,
+    /// `test` and `soak`.
+    Tests,
+    /// `bench`.
+    Benches,
+}
+
+/// Every use.
+pub(crate) const ALL: &[For] = &[For::Compiling, For::Quick, For::Demo, For::Tests, For::Benches];
+
+/// Package, and why it is needed for these.
+const PACKAGES: &[(&str, &[For], &str)] = &[
+    ("gcc", &[For::Compiling], "links the host tools"),
+    ("libc6-dev", &[For::Compiling], "the static C library of the wbuild binary"),
+    ("busybox-static", &[For::Quick, For::Tests, For::Benches], "the small base image"),
+    ("runc", &[For::Demo, For::Tests, For::Benches], "runs the restricted pod"),
+    ("docker-registry", &[For::Demo, For::Tests, For::Benches], "the registry on loopback"),
+    ("skopeo", &[For::Demo, For::Tests, For::Benches], "copies images to and from it"),
+    ("umoci", &[For::Demo, For::Tests, For::Benches], "unpacks images"),
+    ("debootstrap", &[For::Demo, For::Tests, For::Benches], "the Debian base image"),
+    ("ca-certificates", &[For::Demo, For::Tests, For::Benches], "carried over into the Debian base image"),
+    ("git", &[For::Tests], "tidy reads the list of committed files; the repository that a workload clones"),
+    ("musl-tools", &[For::Tests, For::Benches], "the guest programs of the tests"),
+    ("golang-go", &[For::Tests], "the static Go program of the workloads"),
+    ("util-linux", &[For::Tests], "setpriv runs wbuild as an ordinary user; unshare holds the chroot oracle"),
+    ("buildah", &[For::Benches], "the peer of the build bench"),
+    ("proot", &[For::Benches], "the peer of the step bench"),
 ];
 
-/// Installs what is missing; needs root or sudo only when something is.
-pub(crate) fn run() -> Result<()> {
-    let missing = missing()?;
+/// Installs what is missing for these uses; needs root or sudo only when something is.
+pub(crate) fn ensure(uses: &[For]) -> Result<()> {
+    let missing = missing(uses)?;
     if missing.is_empty() {
-        println!("setup: all {} packages are installed", PACKAGES.len());
         return Ok(());
     }
-    for (name, why) in PACKAGES.iter().filter(|(name, _)| missing.contains(name)) {
+    for (name, _, why) in PACKAGES.iter().filter(|(name, ..)| missing.contains(name)) {
         println!("setup: {name}: {why}");
     }
     apt(&["update"])?;
     let mut arguments = vec!["install", "-y", "--no-install-recommends"];
     arguments.extend(&missing);
     apt(&arguments)?;
-    let still = self::missing()?;
-    if !still.is_empty() {
-        bail!("apt-get succeeded and these are still missing: {}", still.join(" "));
-    }
-    Ok(())
+    require(uses)
 }
 
-/// An error that names the missing packages and the command that installs them.
-pub(crate) fn require() -> Result<()> {
-    let missing = missing()?;
+/// An error that names the packages missing for these uses and the command that installs them.
+pub(crate) fn require(uses: &[For]) -> Result<()> {
+    let missing = missing(uses)?;
     if !missing.is_empty() {
         bail!("missing Debian packages: {}; `cargo xtask setup` installs them", missing.join(" "));
     }
     Ok(())
 }
 
-fn missing() -> Result<Vec<&'static str>> {
+fn missing(uses: &[For]) -> Result<Vec<&'static str>> {
     let output = Command::new("dpkg-query")
         .args(["-W", "-f", "${Package} ${db:Status-Status}\n"])
         .output()
@@ -62,7 +74,8 @@ fn missing() -> Result<Vec<&'static str>> {
     let installed = String::from_utf8_lossy(&output.stdout);
     let installed: std::collections::HashSet<&str> =
         installed.lines().filter_map(|line| line.strip_suffix(" installed")).collect();
-    Ok(PACKAGES.iter().map(|(name, _)| *name).filter(|name| !installed.contains(name)).collect())
+    let needed = PACKAGES.iter().filter(|(_, needed, _)| needed.iter().any(|one| uses.contains(one)));
+    Ok(needed.map(|(name, ..)| *name).filter(|name| !installed.contains(name)).collect())
 }
 
 fn apt(arguments: &[&str]) -> Result<()> {

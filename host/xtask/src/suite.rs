@@ -3,7 +3,8 @@
 //! The closing line is `N passed, N failed, N skipped`, summed over the `test result:` lines of `cargo test`. A test
 //! binary that died without such a line counts as a failure, and so does a run in which no test ran.
 
-use crate::{check, process, setup};
+use crate::setup::{self, For};
+use crate::{check, process};
 use anyhow::{Context, Result, bail};
 use std::io::{BufRead, BufReader, Write};
 use std::process::Stdio;
@@ -17,7 +18,7 @@ struct Count {
 
 /// Checks and tests with the N that fits a run on every commit.
 pub(crate) fn test(name: Option<&str>) -> Result<()> {
-    setup::require()?;
+    setup::require(&[For::Compiling, For::Tests])?;
     let mut count = Count::default();
     if name.is_none() {
         for (_, result) in check::all() {
@@ -29,7 +30,7 @@ pub(crate) fn test(name: Option<&str>) -> Result<()> {
 
 /// The end-to-end tests with a large N, one at a time.
 pub(crate) fn soak(name: Option<&str>) -> Result<()> {
-    setup::require()?;
+    setup::require(&[For::Compiling, For::Tests])?;
     suite(&mut Count::default(), &["--package", "wbuild-tests"], name, "soak")
 }
 
@@ -91,8 +92,7 @@ impl Count {
     /// Adds `test result: ok. 3 passed; 0 failed; 1 ignored; ..`; whether this line reported a failure.
     fn add_result_line(&mut self, line: &str) -> bool {
         let Some(rest) = line.strip_prefix("test result: ") else { return false };
-        let mut words =
-            rest.split([';', '.']).flat_map(|part| part.split_whitespace()).peekable();
+        let mut words = rest.split([';', '.']).flat_map(|part| part.split_whitespace()).peekable();
         let mut failed = 0;
         while let Some(word) = words.next() {
             let (Ok(number), Some(what)) = (word.parse::<u64>(), words.peek()) else { continue };
