@@ -4,8 +4,25 @@
 //! extended attributes) stands in the records, and what happened to it in the journal. Nothing here decides whether something
 //! may happen: only the reference monitor (and unpacking) may call the raw operations.
 
+mod check;
+mod collect;
 mod error;
+mod journal;
+mod links;
+mod persist;
+pub mod raw;
+mod record;
+mod root;
 mod rules;
+mod walk;
 
+pub use collect::Finished;
 pub use error::RootError;
+pub use journal::Journal;
+pub use links::Links;
+pub use record::{
+    InodeKey, Record, Records, S_IFBLK, S_IFCHR, S_IFDIR, S_IFIFO, S_IFLNK, S_IFMT, S_IFREG, S_IFSOCK, Scope,
+    Special, birth, real_directory_mode, real_file_mode,
+};
+pub use root::{Located, Owner, Root, VIEWS, stat_at, stat_fd};
 pub use rules::{JournalCheck, MtimeRule};

@@ -1,0 +1,171 @@
+//! The journal: for each path a step touched, what stood there before the first touch.
+//!
+//! Order makes it right without a lock over system calls: every operation reads what stands at a path, inserts that if the path has no
+//! entry yet, and only then acts; so whoever inserted first read the state before any operation on that path. What is wrong because an
+//! ancestor was something else meanwhile is hidden by that ancestor's own entry. Lock order: every lock here is a leaf.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError, RwLock};
+
+use rustix::fs::Statx;
+use wbuild_layer::{RootPath, Timestamp};
+
+use crate::record::{InodeKey, Record, S_IFDIR, S_IFMT, birth};
+
+/// What stood at a path.
+#[derive(Clone, Debug)]
+pub(crate) struct Before {
+    /// Which inode.
+    pub(crate) key: InodeKey,
+    /// Its birth time.
+    pub(crate) birth: Timestamp,
+    /// Its real file type (`S_IFMT` bits).
+    pub(crate) kind: u32,
+    /// Its size in bytes.
+    pub(crate) size: u64,
+    /// Modification time.
+    pub(crate) mtime: Timestamp,
+    /// Status change time.
+    pub(crate) ctime: Timestamp,
+    /// What it pretended to be.
+    pub(crate) record: Record,
+}
+
+impl Before {
+    pub(crate) fn new(stat: &Statx, record: Record) -> Self {
+        Self {
+            key: InodeKey::of(stat),
+            birth: birth(stat),
+            kind: u32::from(stat.stx_mode) & S_IFMT,
+            size: stat.stx_size,
+            mtime: mtime(stat),
+            ctime: Timestamp { seconds: stat.stx_ctime.tv_sec, nanoseconds: stat.stx_ctime.tv_nsec },
+            record,
+        }
+    }
+
+    pub(crate) fn is_directory(&self) -> bool {
+        self.kind == S_IFDIR
+    }
+}
+
+/// The modification time of a stat.
+pub(crate) fn mtime(stat: &Statx) -> Timestamp {
+    Timestamp { seconds: stat.stx_mtime.tv_sec, nanoseconds: stat.stx_mtime.tv_nsec }
+}
+
+/// Why a path is in the journal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Touch {
+    /// An operation concerned the path itself.
+    Itself,
+    /// A name was made or removed in this directory: only its times moved.
+    NamesWithin,
+}
+
+/// One path's entry.
+#[derive(Clone, Debug)]
+pub(crate) struct Touched {
+    /// What stood there when it was first touched.
+    pub(crate) before: Option<Before>,
+    /// The strongest reason so far.
+    pub(crate) why: Touch,
+}
+
+const SHARDS: usize = 16;
+
+/// See the module.
+#[derive(Debug, Default)]
+pub struct Journal {
+    recording: AtomicBool,
+    shards: [RwLock<HashMap<RootPath, Touched>>; SHARDS],
+    /// Directories that were renamed.
+    moved: Mutex<HashSet<InodeKey>>,
+    /// Inodes that lost their last name: a later inode of the same number is another one, whatever its birth time says.
+    gone: Mutex<HashSet<InodeKey>>,
+    /// Inodes whose times were set explicitly: an unchanged mtime proves nothing there.
+    timed: Mutex<HashSet<InodeKey>>,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Journal {
+    /// True between [`crate::Root::begin`] and [`crate::Root::finish`].
+    #[must_use]
+    pub fn is_recording(&self) -> bool {
+        self.recording.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn start(&self) {
+        self.recording.store(true, Ordering::Release);
+    }
+
+    fn shard(&self, path: &RootPath) -> &RwLock<HashMap<RootPath, Touched>> {
+        // FNV-1a; only spread matters.
+        let hash = path
+            .as_bytes()
+            .iter()
+            .fold(0xcbf2_9ce4_8422_2325_u64, |h, b| (h ^ u64::from(*b)).wrapping_mul(0x0100_0000_01b3));
+        &self.shards[usize::try_from(hash % SHARDS as u64).unwrap_or(0)]
+    }
+
+    /// True if another touch for this reason would change nothing.
+    pub(crate) fn has(&self, path: &RootPath, why: Touch) -> bool {
+        let shard = self.shard(path).read().unwrap_or_else(PoisonError::into_inner);
+        shard.get(path).is_some_and(|entry| entry.why == why || entry.why == Touch::Itself)
+    }
+
+    /// Records that `path` is about to be touched and what stands there; the first such call for a path decides.
+    pub(crate) fn touch(&self, path: &RootPath, before: Option<Before>, why: Touch) {
+        let mut shard = self.shard(path).write().unwrap_or_else(PoisonError::into_inner);
+        match shard.get_mut(path) {
+            Some(entry) if why == Touch::Itself => entry.why = Touch::Itself,
+            Some(_) => {}
+            None => {
+                shard.insert(path.clone(), Touched { before, why });
+            }
+        }
+    }
+
+    /// Records that a directory is about to be renamed.
+    pub(crate) fn moved(&self, key: InodeKey) {
+        lock(&self.moved).insert(key);
+    }
+
+    /// Records that an inode loses its last name.
+    pub(crate) fn gone(&self, key: InodeKey) {
+        lock(&self.gone).insert(key);
+    }
+
+    /// Records that an inode's times are about to be set explicitly.
+    pub(crate) fn timed(&self, key: InodeKey) {
+        lock(&self.timed).insert(key);
+    }
+
+    /// Stops recording and hands out everything, leaving an empty journal.
+    pub(crate) fn take(&self) -> Recorded {
+        self.recording.store(false, Ordering::Release);
+        let mut touched = BTreeMap::new();
+        for shard in &self.shards {
+            touched.extend(std::mem::take(&mut *shard.write().unwrap_or_else(PoisonError::into_inner)));
+        }
+        Recorded {
+            touched,
+            moved: std::mem::take(&mut lock(&self.moved)),
+            gone: std::mem::take(&mut lock(&self.gone)),
+            timed: std::mem::take(&mut lock(&self.timed)),
+        }
+    }
+}
+
+/// A whole journal, in path order.
+#[derive(Debug)]
+pub(crate) struct Recorded {
+    pub(crate) touched: BTreeMap<RootPath, Touched>,
+    pub(crate) moved: HashSet<InodeKey>,
+    pub(crate) gone: HashSet<InodeKey>,
+    pub(crate) timed: HashSet<InodeKey>,
+}
