@@ -8,7 +8,9 @@ mod duration;
 mod error;
 mod expand;
 mod flags;
+pub mod glob;
 mod heredoc;
+mod ignore;
 mod instruction;
 mod line;
 mod parse;
@@ -20,6 +22,7 @@ pub use directive::{Check, Directive, Directives, Findings, Skip};
 pub use error::{DockerfileError, nearest};
 pub use expand::{Escapes, ExpandError, Expanded, Expander, NoVariables, Quotes, Unset, Variables};
 pub use heredoc::{Expansion, Heredoc, Tabs};
+pub use ignore::{IgnoreError, IgnoreFile, clean};
 pub use instruction::{
     Command, Copy, CopyOperand, CopyVerb, Declaration, Dockerfile, Flag, From, Healthcheck, Instruction,
     Kind, OnBuild, Pair, PairForm, Run, StageSource, Timing, Word,

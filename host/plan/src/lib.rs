@@ -11,7 +11,7 @@
 
 #![forbid(unsafe_code)]
 
-pub use wbuild_dockerfile::{DockerfileError, Position, Span};
+pub use wbuild_dockerfile::{DockerfileError, IgnoreError, IgnoreFile, Position, Span, glob};
 
 mod chmod;
 mod request;
