@@ -1,0 +1,206 @@
+//! What can go wrong with a registry.
+//!
+//! Messages name what was asked for in the terms of the user, never a URL: presigned URLs and query strings are secrets.
+
+use crate::CredentialsError;
+use std::error::Error;
+use std::io;
+use std::time::Duration;
+use wbuild_oci::{Digest, DocumentError};
+use wbuild_store::{ErrorClass, StoreError};
+
+/// A registry operation failed.
+#[derive(Debug, thiserror::Error)]
+pub enum RegistryError {
+    /// The settings cannot be used.
+    #[error("cannot set up the registry client: {what}")]
+    Setup {
+        /// What is wrong with them.
+        what: &'static str,
+        /// Why.
+        #[source]
+        source: Option<Box<dyn Error + Send + Sync>>,
+    },
+    /// There are credentials for this registry, but not in a usable form.
+    #[error(transparent)]
+    Credentials(#[from] CredentialsError),
+    /// The registry wants credentials, or others.
+    #[error("{registry} refused access to {what}: {why}")]
+    Unauthorized {
+        /// The registry.
+        registry: String,
+        /// What was asked for.
+        what: String,
+        /// What it said, and what credentials were used.
+        why: String,
+    },
+    /// There is no such thing.
+    #[error("{registry} has no {what}{}", detail(.said))]
+    NotFound {
+        /// The registry.
+        registry: String,
+        /// What was asked for.
+        what: String,
+        /// What the registry said.
+        said: String,
+    },
+    /// The registry answered with an error.
+    #[error("{registry} answered {status} to the request for {what}{}", detail(.said))]
+    Status {
+        /// The registry.
+        registry: String,
+        /// What was asked for.
+        what: String,
+        /// The HTTP status.
+        status: u16,
+        /// What the registry said.
+        said: String,
+        /// When the registry wants to be asked again.
+        retry_after: Option<Duration>,
+    },
+    /// A token ended during a transfer.
+    #[error("access to {what} on {registry} expired during the transfer")]
+    Expired {
+        /// The registry.
+        registry: String,
+        /// What was transferred.
+        what: String,
+    },
+    /// The registry's answer makes no sense.
+    #[error("{registry} gave an unusable answer to the request for {what}: {why}")]
+    Protocol {
+        /// The registry.
+        registry: String,
+        /// What was asked for.
+        what: String,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// The connection failed.
+    #[error("the connection to {registry} failed while transferring {what}")]
+    Transport {
+        /// The registry.
+        registry: String,
+        /// What was transferred.
+        what: String,
+        /// Why.
+        #[source]
+        source: Box<reqwest::Error>,
+    },
+    /// Nothing came or went for too long.
+    #[error("{registry} was silent for {seconds} s while transferring {what}")]
+    Stalled {
+        /// The registry.
+        registry: String,
+        /// What was transferred.
+        what: String,
+        /// For how long.
+        seconds: u64,
+    },
+    /// The content ended early.
+    #[error("{registry} sent only {received} of {expected} bytes of {what}")]
+    Truncated {
+        /// The registry.
+        registry: String,
+        /// What was transferred.
+        what: String,
+        /// Bytes received.
+        received: u64,
+        /// Bytes expected.
+        expected: u64,
+    },
+    /// A document is not what it should be.
+    #[error("{what} from {registry}")]
+    Document {
+        /// The registry.
+        registry: String,
+        /// Which document.
+        what: String,
+        /// What is wrong with it.
+        #[source]
+        source: DocumentError,
+    },
+    /// Content is not what its descriptor says.
+    #[error("{registry} served something else for {what}")]
+    Content {
+        /// The registry.
+        registry: String,
+        /// What was asked for.
+        what: String,
+        /// The difference.
+        #[source]
+        source: Box<StoreError>,
+    },
+    /// The image is for other platforms.
+    #[error("{what} is not available for {wanted} (it is for: {available})")]
+    Platform {
+        /// The image.
+        what: String,
+        /// The platform asked for.
+        wanted: String,
+        /// What there is, separated by commas.
+        available: String,
+    },
+    /// A push to a name with a digest, of another image.
+    #[error("the image has digest {actual} and cannot be pushed as {wanted}")]
+    PushDigest {
+        /// The name's digest.
+        wanted: Digest,
+        /// The image's digest.
+        actual: Digest,
+    },
+    /// The store failed.
+    #[error("the store failed while transferring {what}")]
+    Store {
+        /// What was transferred.
+        what: String,
+        /// Why.
+        #[source]
+        source: Box<StoreError>,
+    },
+}
+
+fn detail(said: &str) -> String {
+    if said.is_empty() { String::new() } else { format!(": {said}") }
+}
+
+impl RegistryError {
+    /// What kind of failure it is, for the exit code.
+    pub fn class(&self) -> ErrorClass {
+        match self {
+            Self::Credentials(_)
+            | Self::Unauthorized { .. }
+            | Self::NotFound { .. }
+            | Self::Platform { .. }
+            | Self::PushDigest { .. } => ErrorClass::Refused,
+            Self::Status { status, .. } if retryable(*status) => ErrorClass::Network,
+            Self::Status { .. } => ErrorClass::Refused,
+            Self::Transport { source, .. } if is_certificate_failure(source) => ErrorClass::Refused,
+            Self::Transport { .. } | Self::Stalled { .. } | Self::Truncated { .. } | Self::Expired { .. } => {
+                ErrorClass::Network
+            }
+            Self::Document { .. } | Self::Content { .. } | Self::Protocol { .. } => ErrorClass::Content,
+            Self::Store { .. } | Self::Setup { .. } => ErrorClass::Host,
+        }
+    }
+}
+
+/// Whether a status may pass.
+pub(crate) fn retryable(status: u16) -> bool {
+    matches!(status, 408 | 429 | 500 | 502 | 503 | 504)
+}
+
+/// A certificate that is not trusted now will not be at the next attempt.
+fn is_certificate_failure(error: &(dyn Error + 'static)) -> bool {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        let inner = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
+        if inner.is_some_and(|inner| inner.downcast_ref::<rustls::Error>().is_some())
+            || error.downcast_ref::<rustls::Error>().is_some()
+        {
+            return true;
+        }
+        next = error.source();
+    }
+    false
+}
