@@ -11,9 +11,11 @@ pub mod calls;
 pub mod exec;
 pub mod filter;
 pub mod identity;
+pub mod serve;
 pub mod step;
 pub mod table;
 pub mod task;
+pub mod views;
 
 pub use call::{Call, FdFlags, Handler, Job, Reply};
 pub use step::Step;

@@ -5,13 +5,14 @@
 //! Credentials and cwd are not here (identity/).
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
 
-use rustix::{
-    fs::{Mode, OFlags},
-    io::Errno,
-};
+use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
+use rustix::process::{Pid, PidfdFlags};
 use wbuild_monitor::Fault;
-use wbuild_sys::memory::GuestMemory;
+use wbuild_sys::memory::{GuestMemory, ProcMem, ProcessVm};
 
 /// One guest thread.
 pub struct Task {
@@ -19,10 +20,44 @@ pub struct Task {
     tgid: u32,
     pidfd: Option<OwnedFd>,
     proc: OwnedFd,
-    memory: Box<dyn GuestMemory>,
+    memory: Memory,
 }
 
 impl Task {
+    /// Opens the thread `tid`; the caller then checks that the notification that named it still stands.
+    pub(crate) fn open(tid: u32) -> Result<Self, Errno> {
+        let path = format!("/proc/{tid}");
+        let proc = rustix::fs::open(path.as_str(), OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
+            .map_err(|errno| if errno == Errno::NOENT { Errno::SRCH } else { errno })?;
+        let status = read_small(&proc, "status")?;
+        let tgid = field(&status, b"Tgid:").and_then(|text| text.parse().ok()).ok_or(Errno::SRCH)?;
+        let pidfd = wbuild_sys::process::pidfd_of_thread(tid).or_else(|_| {
+            let pid = Pid::from_raw(tid.cast_signed()).filter(|_| tid == tgid).ok_or(Errno::INVAL)?;
+            rustix::process::pidfd_open(pid, PidfdFlags::empty())
+        });
+        let memory = Memory::of(tid, &proc)?;
+        Ok(Self { tid, tgid, pidfd: pidfd.ok(), proc, memory })
+    }
+
+    /// True while the task has not been reaped: its number is still its own.
+    pub(crate) fn is_there(&self) -> bool {
+        self.pidfd.as_ref().is_some_and(|pidfd| wbuild_sys::process::is_there(pidfd.as_fd()))
+    }
+
+    /// True if [`Task::is_there`] can tell.
+    pub(crate) fn can_be_kept(&self) -> bool {
+        self.pidfd.is_some()
+    }
+
+    /// True if a signal is pending that the thread does not block.
+    pub(crate) fn has_signal_to_take(&self) -> bool {
+        let Ok(status) = read_small(&self.proc, "status") else { return true };
+        let set = |name: &[u8]| {
+            field(&status, name).and_then(|text| u64::from_str_radix(text, 16).ok()).unwrap_or_default()
+        };
+        (set(b"SigPnd:") | set(b"ShdPnd:")) & !set(b"SigBlk:") != 0
+    }
+
     /// The thread's id.
     #[must_use]
     pub fn tid(&self) -> u32 {
@@ -44,7 +79,7 @@ impl Task {
     /// The guest's memory; handlers use [`crate::Call::read`] and its like, which also check the notification.
     #[must_use]
     pub fn memory(&self) -> &dyn GuestMemory {
-        self.memory.as_ref()
+        &self.memory
     }
 
     /// An `O_PATH` descriptor of the file behind the guest's descriptor `fd`.
@@ -53,6 +88,20 @@ impl Task {
     /// EBADF where the guest has no such descriptor.
     pub fn descriptor(&self, fd: i32) -> Result<OwnedFd, Fault> {
         self.reopen(fd, OFlags::PATH)
+    }
+
+    /// The open flags of the guest's descriptor `fd`, with `O_CLOEXEC`, as /proc/TID/fdinfo tells them.
+    ///
+    /// # Errors
+    /// EBADF where the guest has no such descriptor.
+    pub fn descriptor_flags(&self, fd: i32) -> Result<u64, Fault> {
+        if fd < 0 {
+            return Err(Errno::BADF.into());
+        }
+        let info = read_small(&self.proc, &format!("fdinfo/{fd}"))
+            .map_err(|errno| if errno == Errno::NOENT { Errno::BADF } else { errno })?;
+        let flags = field(&info, b"flags:").and_then(|text| u64::from_str_radix(text, 8).ok());
+        Ok(flags.ok_or(Errno::BADF)?)
     }
 
     /// The file behind the guest's descriptor `fd`, opened anew with `flags` through /proc/TID/fd/N.
@@ -70,9 +119,84 @@ impl Task {
             Err(errno) => Err(Fault::Errno(errno)),
         }
     }
+}
 
-    pub(crate) fn pidfd(&self) -> Option<BorrowedFd<'_>> {
-        self.pidfd.as_ref().map(AsFd::as_fd)
+/// Reads a short file of /proc/TID.
+fn read_small(proc: &OwnedFd, name: &str) -> Result<Vec<u8>, Errno> {
+    let file = rustix::fs::openat(proc, name, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
+    let mut text = vec![0; 4096];
+    let length = rustix::io::read(&file, &mut text)?;
+    text.truncate(length);
+    Ok(text)
+}
+
+/// The value of a line of /proc/TID/status.
+fn field<'a>(status: &'a [u8], name: &[u8]) -> Option<&'a str> {
+    let line = status.split(|byte| *byte == b'\n').find(|line| line.starts_with(name))?;
+    std::str::from_utf8(&line[name.len()..]).ok().map(str::trim)
+}
+
+/// How this host lets us reach guest memory: found once, by trying.
+enum Memory {
+    Vm(ProcessVm),
+    File { proc: OwnedFd, open: Mutex<ProcMem> },
+}
+
+impl Memory {
+    fn of(tid: u32, proc: &OwnedFd) -> Result<Self, Errno> {
+        /// Whether process_vm_readv was refused (containerd 1.6 does, and allows ptrace).
+        static REFUSED: AtomicBool = AtomicBool::new(false);
+        let vm = ProcessVm::new(tid);
+        if !REFUSED.load(Ordering::Relaxed) {
+            // An address nobody has: EFAULT means that we may.
+            match vm.read_some(1, &mut [0]) {
+                Err(Errno::PERM | Errno::NOSYS) => REFUSED.store(true, Ordering::Relaxed),
+                _ => return Ok(Self::Vm(vm)),
+            }
+        }
+        let open = Mutex::new(open_memory(proc)?);
+        Ok(Self::File { proc: proc.try_clone().map_err(|_| Errno::MFILE)?, open })
+    }
+
+    fn with_file<T>(
+        proc: &OwnedFd,
+        open: &Mutex<ProcMem>,
+        mut act: impl FnMut(&ProcMem) -> Result<T, Errno>,
+        is_stale: impl Fn(&T) -> bool,
+    ) -> Result<T, Errno> {
+        let mut file = open.lock().unwrap_or_else(PoisonError::into_inner);
+        match act(&file) {
+            // An exec gave it another address space.
+            Ok(answer) if is_stale(&answer) => {
+                *file = open_memory(proc)?;
+                act(&file)
+            }
+            other => other,
+        }
+    }
+}
+
+fn open_memory(proc: &OwnedFd) -> Result<ProcMem, Errno> {
+    rustix::fs::openat(proc, "mem", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty()).map(ProcMem::new)
+}
+
+impl GuestMemory for Memory {
+    fn read_some(&self, address: u64, buffer: &mut [u8]) -> Result<usize, Errno> {
+        match self {
+            Self::Vm(vm) => vm.read_some(address, buffer),
+            Self::File { proc, open } => {
+                Self::with_file(proc, open, |file| file.read_some(address, buffer), |read| *read == 0)
+            }
+        }
+    }
+
+    fn write_some(&self, address: u64, bytes: &[u8]) -> Result<usize, Errno> {
+        match self {
+            Self::Vm(vm) => vm.write_some(address, bytes),
+            Self::File { proc, open } => {
+                Self::with_file(proc, open, |file| file.write_some(address, bytes), |wrote| *wrote == 0)
+            }
+        }
     }
 }
 

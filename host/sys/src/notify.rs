@@ -90,6 +90,15 @@ impl Listener {
         })
     }
 
+    /// True once every process under the filter is gone.
+    #[must_use]
+    pub fn is_hung_up(&self) -> bool {
+        let mut poll = [rustix::event::PollFd::new(&self.fd, rustix::event::PollFlags::empty())];
+        let now = rustix::event::Timespec { tv_sec: 0, tv_nsec: 0 };
+        matches!(rustix::event::poll(&mut poll, Some(&now)), Ok(1..))
+            && poll[0].revents().contains(rustix::event::PollFlags::HUP)
+    }
+
     /// True while the guest still waits for the answer to `id`.
     #[must_use]
     pub fn is_valid(&self, id: u64) -> bool {

@@ -148,6 +148,20 @@ impl Tracee {
         request(PTRACE_SETSIGMASK, self.tid, size_of::<u64>(), (&raw mut mask).expose_provenance()).map(drop)
     }
 
+    /// True once it is known to be gone.
+    #[must_use]
+    pub fn is_gone(&self) -> bool {
+        self.state == State::Gone
+    }
+
+    /// Lets it run on.
+    ///
+    /// # Errors
+    /// ESRCH when it is gone.
+    pub fn resume(&mut self) -> Result<(), Errno> {
+        request(libc::PTRACE_CONT, self.tid, 0, 0).map(drop)
+    }
+
     /// Lets it execute one instruction; a system call counts as one and stops it on the way out.
     ///
     /// # Errors

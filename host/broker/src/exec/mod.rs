@@ -1,24 +1,202 @@
 //! execve and execveat: resolve, check, choose a way in, and redirect the guest into it (sandbox.md section 4).
+//!
+//! Invariant: what the guest's registers will execute is a descriptor that the monitor permitted; its memory is not written.
+//! A failed exec leaves registers, signal mask and descriptors as they were. Credentials change only when the
+//! kernel reports that the new program stands.
+//! How a program is read is in image.rs, what the stub is told in plan.rs, the redirection in redirect.rs.
 
+mod image;
 pub mod plan;
+mod program;
+mod redirect;
 
+use std::collections::HashMap;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use rustix::fs::{AtFlags, MemfdFlags, Mode, OFlags, SealFlags};
 use rustix::io::Errno;
-use wbuild_monitor::Fault;
+use wbuild_monitor::{Base, Broken, Fault, GuestPath, LastLink};
 
-use crate::call::{Call, Reply};
+use crate::call::{AT_FDCWD, Call, Reply};
+use crate::identity::PlanId;
+use plan::Plan;
+use program::Asked;
+
+/// How dynamic programs start.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Strategy {
+    /// The stub stands at the standard interpreter paths of our own root: the kernel starts it there.
+    Planted,
+    /// The stub is executed in the program's place and maps it.
+    Loader,
+}
+
+/// How the programs of a step are started.
+pub struct Execs {
+    cookie: u64,
+    strategy: Strategy,
+    interpreters: &'static [&'static str],
+    stub: OwnedFd,
+    pending: Mutex<HashMap<u32, Plan>>,
+    exes: Mutex<Exes>,
+}
+
+/// The guest paths of programs whose /proc/PID/exe is the stub.
+#[derive(Default)]
+struct Exes {
+    paths: Vec<Vec<u8>>,
+    ids: HashMap<Vec<u8>, PlanId>,
+}
+
+/// Above this many plans nobody fetched, those of dead processes are dropped.
+const SWEEP_AT: usize = 512;
+
+impl Execs {
+    /// `stub` is the loader stub's file, `interpreters` the paths where it may be planted, `cookie` the step's random number
+    /// that the filter lets the second half of an exec pass by.
+    ///
+    /// # Errors
+    /// No memfd could be made of the stub.
+    pub fn new(
+        strategy: Strategy,
+        stub: &[u8],
+        interpreters: &'static [&'static str],
+        cookie: u64,
+    ) -> Result<Self, Broken> {
+        let stub = sealed(stub).map_err(|errno| Broken::new("cannot keep the loader stub in memory", errno))?;
+        Ok(Self { cookie, strategy, interpreters, stub, pending: Mutex::default(), exes: Mutex::default() })
+    }
+
+    /// The step's exec cookie.
+    #[must_use]
+    pub fn cookie(&self) -> u64 {
+        self.cookie
+    }
+
+    /// The guest path of the program of a process whose state names `plan`; `None` where the kernel's own /proc/PID/exe
+    /// leads to it.
+    #[must_use]
+    pub fn exe(&self, plan: PlanId) -> Option<Vec<u8>> {
+        let index = usize::try_from(plan.0.checked_sub(1)?).ok()?;
+        self.exes().paths.get(index).cloned()
+    }
+
+    fn remember_exe(&self, path: &[u8]) -> PlanId {
+        let mut exes = self.exes();
+        if let Some(id) = exes.ids.get(path) {
+            return *id;
+        }
+        exes.paths.push(path.to_vec());
+        let id = PlanId(exes.paths.len() as u64);
+        exes.ids.insert(path.to_vec(), id);
+        id
+    }
+
+    fn expect(&self, tgid: u32, plan: Plan) {
+        let mut pending = self.pending();
+        if pending.len() >= SWEEP_AT {
+            pending.retain(|tgid, _| {
+                rustix::process::Pid::from_raw(tgid.cast_signed())
+                    .is_some_and(|pid| rustix::process::test_kill_process(pid).is_ok())
+            });
+        }
+        pending.insert(tgid, plan);
+    }
+
+    fn take(&self, tgid: u32) -> Option<Plan> {
+        self.pending().remove(&tgid)
+    }
+
+    fn pending(&self) -> MutexGuard<'_, HashMap<u32, Plan>> {
+        self.pending.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn exes(&self) -> MutexGuard<'_, Exes> {
+        self.exes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A read-only descriptor of a sealed memfd: guests hold it between injection and exec.
+fn sealed(bytes: &[u8]) -> Result<OwnedFd, Errno> {
+    let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
+    // MFD_EXEC is Linux 6.3; before, every memfd is executable.
+    let file = rustix::fs::memfd_create("stub", flags | MemfdFlags::EXEC)
+        .or_else(|_| rustix::fs::memfd_create("stub", flags))?;
+    let mut rest = bytes;
+    while !rest.is_empty() {
+        rest = &rest[rustix::io::write(&file, rest)?..];
+    }
+    rustix::fs::fchmod(&file, Mode::RUSR | Mode::XUSR)?;
+    rustix::fs::fcntl_add_seals(&file, SealFlags::WRITE | SealFlags::GROW | SealFlags::SHRINK | SealFlags::SEAL)?;
+    reopen(&file)
+}
+
+/// The file of one of our own descriptors, opened for reading.
+fn reopen(file: &OwnedFd) -> Result<OwnedFd, Errno> {
+    use std::os::fd::AsRawFd;
+    let path = format!("/proc/self/fd/{}", file.as_raw_fd());
+    rustix::fs::open(path.as_str(), OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
+}
 
 /// execve(path, argv, envp).
 ///
 /// # Errors
 /// What the guest gets.
-pub fn execve(_call: &mut Call<'_>) -> Result<Reply, Fault> {
-    Err(Fault::Errno(Errno::NOSYS))
+pub fn execve(call: &mut Call<'_>) -> Result<Reply, Fault> {
+    let path = call.path(0)?;
+    let asked = Asked {
+        base: Base::Cwd,
+        path: &path,
+        link: LastLink::Follow,
+        name: path.as_bytes().to_vec(),
+        name_survives: true,
+    };
+    redirect::start(call, program::find(call, &asked)?, call.arg(0) + path.as_bytes().len() as u64, [1, 2])
 }
+
+/// `AT_EXECVE_CHECK` (Linux 6.14): only ask whether it could be executed.
+const EXECVE_CHECK: u32 = 0x1_0000;
 
 /// execveat(dirfd, path, argv, envp, flags).
 ///
 /// # Errors
 /// What the guest gets.
-pub fn execveat(_call: &mut Call<'_>) -> Result<Reply, Fault> {
-    Err(Fault::Errno(Errno::NOSYS))
+pub fn execveat(call: &mut Call<'_>) -> Result<Reply, Fault> {
+    let (dirfd, path, flags) = (call.int(0), call.path(1)?, call.uint(4));
+    let known = (AtFlags::EMPTY_PATH | AtFlags::SYMLINK_NOFOLLOW).bits() | EXECVE_CHECK;
+    if flags & !known != 0 {
+        return Err(Errno::INVAL.into());
+    }
+    if path.is_empty() && flags & AtFlags::EMPTY_PATH.bits() == 0 {
+        return Err(Errno::NOENT.into());
+    }
+    let directory = if path.is_absolute() || dirfd == AT_FDCWD {
+        None
+    } else {
+        Some(call.task().descriptor(dirfd)?)
+    };
+    let link = if flags & AtFlags::SYMLINK_NOFOLLOW.bits() == 0 { LastLink::Follow } else { LastLink::NoFollow };
+    let name = match &directory {
+        None => path.as_bytes().to_vec(),
+        Some(_) if path.is_empty() => format!("/dev/fd/{dirfd}").into_bytes(),
+        Some(_) => [format!("/dev/fd/{dirfd}/").as_bytes(), path.as_bytes()].concat(),
+    };
+    let asked = Asked {
+        base: directory.as_ref().map_or(Base::Cwd, |fd| Base::Dir(fd.as_fd())),
+        path: &path,
+        link,
+        name,
+        name_survives: directory.is_none() || !call.closes_on_exec(dirfd)?,
+    };
+    let found = program::find(call, &asked)?;
+    if flags & EXECVE_CHECK != 0 {
+        return Ok(Reply::Value(0));
+    }
+    redirect::start(call, found, call.arg(1) + path.as_bytes().len() as u64, [2, 3])
+}
+
+/// A path the broker itself names (an interpreter's).
+fn guest_path(bytes: &[u8]) -> Result<GuestPath, Fault> {
+    GuestPath::new(bytes)
 }

@@ -50,18 +50,7 @@ fn expected(data: &Data) -> u32 {
     let Some(row) = table::all().find(|row| row.numbers.here() == Some(data.nr)) else {
         return errno_verdict(Errno::NOSYS);
     };
-    let holds = |condition: &Condition| {
-        let arg = data.args[usize::from(condition.arg)];
-        let low = u32::try_from(arg & 0xffff_ffff).unwrap();
-        match condition.test {
-            Test::Int { mask, value } => low & mask == value,
-            Test::IntAny { mask } => low & mask != 0,
-            Test::IntAmong(values) => values.contains(&low),
-            Test::Cookie => arg == COOKIE,
-        }
-    };
-    let case = row.cases.iter().find(|case| case.when.iter().all(holds));
-    verdict(case.map_or(row.action, |case| case.then))
+    verdict(row.action_for(&data.args, COOKIE))
 }
 
 /// Argument values near every condition of the row, both halves disturbed.

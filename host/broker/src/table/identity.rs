@@ -1,7 +1,6 @@
 //! Who the caller is: all of it virtual.
 
 use super::{Action, Case, Row, broker, gate, int, nr, pending, when};
-use crate::exec;
 
 /// What prctl says of capabilities and of privileges is virtual; DUMPABLE must not blind the broker.
 const PRCTL: &[Case] = &[
@@ -16,7 +15,6 @@ const PRCTL: &[Case] = &[
     when(&[int(0, 38)], Action::Broker(pending)), // PR_SET_NO_NEW_PRIVS
     when(&[int(0, 39)], Action::Broker(pending)), // PR_GET_NO_NEW_PRIVS
     when(&[int(0, 47)], Action::Broker(pending)), // PR_CAP_AMBIENT
-    when(&[int(0, exec::plan::PRCTL)], Action::Broker(exec::plan::deliver)),
 ];
 
 pub(super) const ROWS: &[Row] = &[

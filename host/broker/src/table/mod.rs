@@ -70,6 +70,15 @@ impl Numbers {
     }
 }
 
+#[cfg(target_arch = "x86_64")]
+pub(crate) const EXECVEAT: u32 = 322;
+#[cfg(target_arch = "x86_64")]
+pub(crate) const CLOSE: u32 = 3;
+#[cfg(target_arch = "aarch64")]
+pub(crate) const EXECVEAT: u32 = 281;
+#[cfg(target_arch = "aarch64")]
+pub(crate) const CLOSE: u32 = 57;
+
 /// One call: its name, its numbers and what happens to it.
 #[derive(Clone, Copy)]
 pub struct Row {
@@ -81,6 +90,29 @@ pub struct Row {
     pub action: Action,
     /// Conditions on arguments, first match wins.
     pub cases: &'static [Case],
+}
+
+impl Row {
+    /// What happens to a call with these arguments; the filter's program says the same.
+    #[must_use]
+    pub fn action_for(&self, args: &[u64; 6], cookie: u64) -> Action {
+        let applies = |case: &&Case| case.when.iter().all(|condition| condition.holds(args, cookie));
+        self.cases.iter().find(applies).map_or(self.action, |case| case.then)
+    }
+}
+
+impl Condition {
+    #[expect(clippy::cast_possible_truncation, reason = "an int argument is the low half of its register")]
+    fn holds(&self, args: &[u64; 6], cookie: u64) -> bool {
+        let arg = args[usize::from(self.arg)];
+        let low = arg as u32;
+        match self.test {
+            Test::Int { mask, value } => low & mask == value,
+            Test::IntAny { mask } => low & mask != 0,
+            Test::IntAmong(values) => values.contains(&low),
+            Test::Cookie => arg == cookie,
+        }
+    }
 }
 
 /// What happens to a call.

@@ -1,13 +1,17 @@
 //! Calls that name a path: every one is answered by the broker.
 
-use super::{Row, broker, deny, nr, pending, x86};
+use super::{Action, Case, Row, broker, deny, gate, int, nr, pending, when, x86};
+use crate::exec;
 use rustix::io::Errno;
+
+/// A stub asks for the plan of its exec by a directory descriptor that nobody has.
+const OPENAT: &[Case] = &[when(&[int(0, exec::plan::DIRFD)], Action::Broker(exec::plan::deliver))];
 
 pub(super) const ROWS: &[Row] = &[
     // Descriptors.
     broker("open", x86(2), pending),
     broker("creat", x86(85), pending),
-    broker("openat", nr(257, 56), pending),
+    gate("openat", nr(257, 56), OPENAT, Action::Broker(pending)),
     broker("openat2", nr(437, 437), pending),
     // Attributes.
     broker("stat", x86(4), pending),

@@ -1,0 +1,47 @@
+//! The tasks that asked before, so that their /proc directories are opened once.
+//!
+//! Invariant: a cached task is used only while its pidfd says that it has not been reaped, so its number cannot have
+//! been given to another; without a pidfd of threads (before Linux 6.9) only leaders are cached.
+
+use std::collections::HashMap;
+use std::sync::{Arc, PoisonError, RwLock};
+
+use rustix::io::Errno;
+use wbuild_sys::notify::{Listener, Notice};
+
+use crate::task::Task;
+
+/// Above this many, the dead ones are dropped; each holds two descriptors.
+const SWEEP_AT: usize = 256;
+
+/// See the module.
+#[derive(Default)]
+pub(super) struct Tasks {
+    known: RwLock<HashMap<u32, Arc<Task>>>,
+}
+
+impl Tasks {
+    /// The task that sent `notice`.
+    pub(super) fn of(&self, notice: &Notice, listener: &Listener) -> Result<Arc<Task>, Errno> {
+        let cached = self.known.read().unwrap_or_else(PoisonError::into_inner).get(&notice.tid).cloned();
+        if let Some(task) = cached.filter(|task| task.is_there()) {
+            return Ok(task);
+        }
+        let task = Arc::new(Task::open(notice.tid)?);
+        if !listener.is_valid(notice.id) {
+            // It died while we looked; its number may already be another's.
+            return Err(Errno::SRCH);
+        }
+        let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
+        if known.len() >= SWEEP_AT {
+            known.retain(|_, task| task.is_there());
+            if known.len() >= SWEEP_AT {
+                known.clear();
+            }
+        }
+        if task.can_be_kept() {
+            known.insert(notice.tid, Arc::clone(&task));
+        }
+        Ok(task)
+    }
+}
