@@ -11,7 +11,6 @@ pub mod calls;
 pub mod exec;
 pub mod filter;
 pub mod identity;
-pub mod serve;
 pub mod step;
 pub mod table;
 pub mod task;

@@ -2,7 +2,6 @@
 
 use wbuild_monitor::Monitor;
 
-use crate::exec::Execs;
 use crate::identity::Identities;
 use crate::views::StepViews;
 
@@ -14,6 +13,4 @@ pub struct Step {
     pub identities: Identities,
     /// /proc, /dev and /sys.
     pub views: StepViews,
-    /// How programs are started.
-    pub exec: Execs,
 }
