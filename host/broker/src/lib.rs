@@ -11,6 +11,7 @@ pub mod calls;
 pub mod exec;
 pub mod filter;
 pub mod identity;
+pub mod serve;
 pub mod step;
 pub mod table;
 pub mod task;

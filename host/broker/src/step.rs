@@ -2,6 +2,7 @@
 
 use wbuild_monitor::Monitor;
 
+use crate::exec::Execs;
 use crate::identity::Identities;
 use crate::views::StepViews;
 
@@ -13,4 +14,6 @@ pub struct Step {
     pub identities: Identities,
     /// /proc, /dev and /sys.
     pub views: StepViews,
+    /// How programs are started.
+    pub exec: Execs,
 }
