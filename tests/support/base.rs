@@ -4,6 +4,7 @@
 //! nothing else of the machine.
 
 use crate::command::{self, command, output};
+use crate::workspace::Scratch;
 use crate::{layout, workspace};
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::json;
@@ -16,7 +17,7 @@ const PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin
 /// The modification time of every entry of the busybox base: 2024-01-01.
 const MTIME: u64 = 1_704_067_200;
 /// Raise it when what this file makes changes, so that caches of older checkouts are not used.
-const GENERATION: u32 = 1;
+const GENERATION: u32 = 2;
 
 /// A base image: an OCI layout, and the same tree on disk as root sees it.
 #[derive(Clone, Debug)]
@@ -112,17 +113,24 @@ pub fn debian() -> Result<Base> {
     command::run(debootstrap)?.success()?;
     carry_over(&rootfs, &sources)?;
     tidy_rootfs(&rootfs)?;
-    let archive = making.join("layer.tar");
+    pack(&rootfs, &making.join("layout"), base.tag, &carried_environment(&rootfs))?;
+    fs::rename(&making, &dir)?;
+    Ok(base)
+}
+
+/// Writes a root directory, as root sees it, as an image of one layer.
+pub fn pack(rootfs: &Path, layout: &Path, tag: &str, environment: &[String]) -> Result<()> {
+    let archive = Scratch::new("pack")?;
+    let archive = archive.path().join("layer.tar");
     let mut tar = command(
         "tar",
         ["--numeric-owner", "--xattrs", "--xattrs-include=*", "--sort=name", "--format=posix"],
     );
-    tar.arg("-C").arg(&rootfs).arg("-cf").arg(&archive).arg(".");
+    tar.arg("-C").arg(rootfs).arg("-cf").arg(&archive).arg(".");
     command::run(tar)?.success()?;
-    layout::write(&making.join("layout"), base.tag, &archive, &json!({ "Env": [PATH], "Cmd": ["bash"] }))?;
-    fs::remove_file(&archive)?;
-    fs::rename(&making, &dir)?;
-    Ok(base)
+    let mut env = vec![PATH.to_owned()];
+    env.extend_from_slice(environment);
+    layout::write(layout, tag, &archive, &json!({ "Env": env, "Cmd": ["bash"] }))
 }
 
 /// An empty `DIR.new`; what an interrupted run left there is removed.
@@ -199,6 +207,17 @@ fn carry_over(rootfs: &Path, sources: &[Source]) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// The variables that tell this machine's programs about its proxy and its certificates, where they hold in the base.
+fn carried_environment(rootfs: &Path) -> Vec<String> {
+    let proxies = ["http_proxy", "https_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY"];
+    let certificates = ["SSL_CERT_FILE", "PIP_CERT", "NODE_EXTRA_CA_CERTS", "REQUESTS_CA_BUNDLE"];
+    let given = |name: &str| std::env::var(name).ok().map(|value| (name.to_owned(), value));
+    let proxies = proxies.iter().filter_map(|name| given(name));
+    let certificates = certificates.iter().filter_map(|name| given(name));
+    let certificates = certificates.filter(|(_, file)| rootfs.join(file.trim_start_matches('/')).is_file());
+    proxies.chain(certificates).map(|(name, value)| format!("{name}={value}")).collect()
 }
 
 /// Takes away what debootstrap leaves of this machine and adds what container bases have: no daemon is started.

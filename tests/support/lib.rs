@@ -15,6 +15,7 @@ pub mod job;
 pub mod layout;
 pub mod oracle;
 pub mod pod;
+pub mod project;
 pub mod registry;
 pub mod seccomp;
 pub mod session;

@@ -31,7 +31,7 @@ impl Chroot {
     /// pid namespaces: nothing stays mounted or running.
     pub fn run(&self, script: &str) -> Result<Outcome> {
         let setup = "set -e; mount -t proc proc \"$1/proc\"; mount --rbind /dev \"$1/dev\"; mount -t sysfs -o ro sysfs \"$1/sys\"; \
-                     for f in resolv.conf hosts; do test -e \"$1/etc/$f\" || : > \"$1/etc/$f\"; mount --bind /etc/$f \"$1/etc/$f\"; done; \
+                     for f in resolv.conf hosts; do ! test -e \"$1/etc/$f\" || mount --bind /etc/$f \"$1/etc/$f\"; done; \
                      exec env -i PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/root chroot \"$1\" /bin/sh -c \"$2\"";
         let mut run =
             command("unshare", ["--mount", "--pid", "--fork", "--kill-child", "sh", "-c", setup, "sh"]);

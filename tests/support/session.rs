@@ -41,6 +41,7 @@ pub struct Session {
     scratch: Scratch,
     shares: Vec<PathBuf>,
     env: Vec<(String, String)>,
+    given: u32,
 }
 
 impl Session {
@@ -55,7 +56,7 @@ impl Session {
         for name in ["store", "bin"] {
             fs::create_dir(scratch.path().join(name))?;
         }
-        let session = Self { caller, scratch, shares: Vec::new(), env: Vec::new() };
+        let session = Self { caller, scratch, shares: Vec::new(), env: Vec::new(), given: 0 };
         // A checkout beneath somebody's home cannot be entered by another user; a copy of the binary can.
         fs::copy(binary, session.binary()).with_context(|| binary.display().to_string())?;
         fs::set_permissions(session.store(), fs::Permissions::from_mode(0o755))?;
@@ -68,6 +69,12 @@ impl Session {
     /// The store's directory on the host.
     pub fn store(&self) -> PathBuf {
         self.scratch.path().join("store")
+    }
+
+    /// A number that this session has not given yet.
+    pub fn number(&mut self) -> u32 {
+        self.given += 1;
+        self.given
     }
 
     fn binary(&self) -> PathBuf {

@@ -162,17 +162,23 @@ pub fn wbuild() -> Result<PathBuf> {
     Ok(built()?.wbuild)
 }
 
-/// The artifacts under test, built once per test program; release ones where `WBUILD_TEST_PROFILE` says so.
+/// The artifacts under test, built once per test program.
 pub fn built() -> Result<Artifacts> {
+    built_as(Profile::Dev)
+}
+
+/// From now on the artifacts under test are release ones.
+pub fn use_release() -> Result<()> {
+    built_as(Profile::Release).map(|_| ())
+}
+
+/// What the first call built.
+fn built_as(profile: Profile) -> Result<Artifacts> {
     static BUILT: Mutex<Option<Artifacts>> = Mutex::new(None);
     let mut built = BUILT.lock().unwrap_or_else(PoisonError::into_inner);
     if let Some(artifacts) = &*built {
         return Ok(artifacts.clone());
     }
-    let profile = match std::env::var("WBUILD_TEST_PROFILE").as_deref() {
-        Ok("release") => Profile::Release,
-        _ => Profile::Dev,
-    };
     let artifacts = artifacts(profile)?;
     *built = Some(artifacts.clone());
     Ok(artifacts)

@@ -1,0 +1,6 @@
+#include "words.h"
+
+const char *words_greeting(void)
+{
+    return "words";
+}

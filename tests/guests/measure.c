@@ -1,0 +1,44 @@
+/* measure COMMAND...: runs it and prints what it took, with all its descendants that were waited for, on the last line of
+ * standard error: `measure: wall_us=N cpu_us=N peak_kib=N`. The exit code is the command's. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/resource.h>
+#include <sys/time.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+static long long micros(struct timeval t)
+{
+    return t.tv_sec * 1000000LL + t.tv_usec;
+}
+
+int main(int argc, char **argv)
+{
+    struct timespec start, end;
+    struct rusage usage;
+    int status;
+    pid_t child;
+
+    if (argc < 2)
+        return 2;
+    clock_gettime(CLOCK_MONOTONIC, &start);
+    child = fork();
+    if (child < 0) {
+        perror("measure: fork");
+        return 127;
+    }
+    if (child == 0) {
+        execvp(argv[1], argv + 1);
+        perror(argv[1]);
+        _exit(127);
+    }
+    while (waitpid(child, &status, 0) != child)
+        ;
+    clock_gettime(CLOCK_MONOTONIC, &end);
+    getrusage(RUSAGE_CHILDREN, &usage);
+    fprintf(stderr, "measure: wall_us=%lld cpu_us=%lld peak_kib=%ld\n",
+            (end.tv_sec - start.tv_sec) * 1000000LL + (end.tv_nsec - start.tv_nsec) / 1000,
+            micros(usage.ru_utime) + micros(usage.ru_stime), usage.ru_maxrss);
+    return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+}
