@@ -17,4 +17,5 @@ pub use changeset::{Attributes, Change, ChangeSet, Device, Entry, EntryKind, Tim
 pub use compress::{Blob, BlobWriter, Threads};
 pub use path::{RootPath, RootPathError};
 pub use read::{Expected, LayerEntry, LayerReader, Limits, Malformed, ReadError, Verified};
+pub use wbuild_oci::{Compression, Digest};
 pub use write::{WriteError, write_layer};

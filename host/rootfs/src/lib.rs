@@ -9,6 +9,8 @@ mod collect;
 mod error;
 mod journal;
 mod links;
+mod materialise;
+mod mounts;
 mod persist;
 pub mod raw;
 mod record;
@@ -20,6 +22,8 @@ pub use collect::Finished;
 pub use error::RootError;
 pub use journal::Journal;
 pub use links::Links;
+pub use materialise::{Layer, Materialise, MaterialiseError, Refusal};
+pub use mounts::{Graft, GraftAccess, MountTable, Seat, TreeSeat};
 pub use record::{
     InodeKey, Record, Records, S_IFBLK, S_IFCHR, S_IFDIR, S_IFIFO, S_IFLNK, S_IFMT, S_IFREG, S_IFSOCK, Scope,
     Special, birth, real_directory_mode, real_file_mode,
