@@ -148,12 +148,28 @@ pub enum Command {
 /// RUN.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Run {
-    /// The command; with heredocs it is a shell line.
-    pub command: Command,
-    /// In the order of the line.
-    pub heredocs: Vec<Heredoc>,
+    /// What runs.
+    pub command: RunCommand,
     /// `--mount`, `--network`, `--security`, `--device` with their values.
     pub flags: Vec<Flag>,
+}
+
+/// What a RUN runs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RunCommand {
+    /// `["program", "argument"]`; never empty.
+    Exec(Vec<String>),
+    /// A line for the shell.
+    Shell(String),
+    /// `<<EOF` alone: the content is the script, for the shell or, with `#!`, for its interpreter.
+    Script(Heredoc),
+    /// A line for the shell in which heredocs stand; the shell reads them.
+    Heredocs {
+        /// The line.
+        line: String,
+        /// In the order of the line.
+        heredocs: Vec<Heredoc>,
+    },
 }
 
 /// A flag that stands for a feature.

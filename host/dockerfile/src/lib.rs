@@ -25,7 +25,7 @@ pub use heredoc::{Expansion, Heredoc, Tabs};
 pub use ignore::{IgnoreError, IgnoreFile, clean};
 pub use instruction::{
     Command, Copy, CopyOperand, CopyVerb, Declaration, Dockerfile, Flag, From, Healthcheck, Instruction,
-    Kind, OnBuild, Pair, PairForm, Run, StageSource, Timing, Word,
+    Kind, OnBuild, Pair, PairForm, Run, RunCommand, StageSource, Timing, Word,
 };
 pub use line::{MAX_DOCKERFILE, MAX_LINE};
 pub use parse::{parse, parse_trigger};

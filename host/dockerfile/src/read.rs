@@ -10,7 +10,7 @@ use crate::flags::{Flags, Shape, Table};
 use crate::heredoc::{self, Heredoc};
 use crate::instruction::{
     Command, Copy, CopyOperand, CopyVerb, Declaration, From, Healthcheck, Instruction, Kind, OnBuild, Pair,
-    PairForm, Run, Timing, Word,
+    PairForm, Run, RunCommand, Timing, Word,
 };
 use crate::line::Logical;
 use crate::span::Span;
@@ -280,11 +280,18 @@ fn run(mut a: Arguments<'_>) -> Result<Kind, DockerfileError> {
         ("device", Shape::Values),
     ];
     let flags = a.flags(FLAGS)?.rest(&[]);
-    let command = a.command()?;
-    if command == Command::Exec(Vec::new()) {
-        return Err(a.error("RUN with an empty list", "RUN [\"program\", \"argument\", ..]"));
-    }
-    Ok(Kind::Run(Run { command, heredocs: a.heredocs, flags }))
+    let command = match a.command()? {
+        Command::Exec(words) if words.is_empty() => {
+            return Err(a.error("RUN with an empty list", "RUN [\"program\", \"argument\", ..]"));
+        }
+        Command::Exec(words) => RunCommand::Exec(words),
+        Command::Shell(line) if a.heredocs.is_empty() => RunCommand::Shell(line),
+        Command::Shell(line) => match (heredoc::opening(&line), a.heredocs.as_slice()) {
+            (Some(_), [heredoc]) => RunCommand::Script(heredoc.clone()),
+            _ => RunCommand::Heredocs { line, heredocs: a.heredocs },
+        },
+    };
+    Ok(Kind::Run(Run { command, flags }))
 }
 
 fn copy(mut a: Arguments<'_>, verb: CopyVerb) -> Result<Kind, DockerfileError> {

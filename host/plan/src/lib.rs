@@ -13,11 +13,23 @@
 
 pub use wbuild_dockerfile::{DockerfileError, IgnoreError, IgnoreFile, Position, Span, glob};
 
+mod budget;
 mod chmod;
+mod copy;
+mod environment;
+mod globals;
+mod graph;
+mod history;
+mod plan;
 mod request;
+mod run;
+mod stage;
 mod step;
+mod title;
+mod value;
 
-pub use chmod::{Chmod, Clause, ConditionalExecute, FileKind, Op, Perm};
+pub use chmod::{Chmod, Clause, ConditionalExecute, Op, Perm};
+pub use plan::{plan, sources};
 pub use request::{ContextKind, EpochRule, Images, Request};
 pub use step::{
     Action, Base, Copy, CopyDest, CopyFrom, CopyKind, CopySource, DestShape, HISTORY_COMMENT, History,

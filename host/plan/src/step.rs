@@ -18,6 +18,8 @@ pub const HISTORY_COMMENT: &str = "buildkit.dockerfile.v0";
 pub struct Plan {
     /// Stages in the order of the Dockerfile; only those that the target needs. The target is the last.
     pub stages: Vec<Stage>,
+    /// `BUILDKIT_SANDBOX_HOSTNAME`: what steps see as the host's name; `None` leaves it to the builder.
+    pub hostname: Option<String>,
     /// What the user should hear of, in the order of the Dockerfile.
     pub warnings: Vec<Warning>,
 }
@@ -35,6 +37,8 @@ pub struct Stage {
     pub name: String,
     /// The FROM line.
     pub span: Span,
+    /// For display: `[build 1/7] FROM docker.io/library/debian:12`; only where the base is an image.
+    pub title: Option<String>,
     /// What the first step finds.
     pub base: Base,
     /// The platform its steps run on and its image is for.
@@ -65,7 +69,7 @@ pub enum Base {
 /// An image a build needs, before any registry was asked.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ImageRequest {
-    /// As the Dockerfile names it after expansion (`debian:12`), or the name of a `--build-context` that stands for an image.
+    /// A whole reference (`docker.io/library/debian:12`), or the name of a `--build-context` that stands for an image.
     pub name: String,
     /// Whether `name` is a reference or the name of a build context.
     pub origin: ImageOrigin,
@@ -193,7 +197,7 @@ pub struct Copy {
 /// Which instruction a [`Copy`] came from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum CopyKind {
-    /// COPY: everything as it is.
+    /// COPY, and ADD with `--unpack=false`: everything as it is.
     Copy,
     /// ADD: a regular file that is a tar, plain or compressed, is unpacked at the destination as a directory.
     Add,
@@ -218,7 +222,8 @@ pub enum CopySource {
     /// A path or glob below the root of [`Copy::from`].
     ///
     /// Clean, with a leading `/` (the root is `/`); `..` cannot leave it. It may hold `wbuild_dockerfile::glob` wildcards. Symlinks in
-    /// directories of the path are followed below that root; a directory stands for its content.
+    /// directories of the path are followed below that root; a directory stands for its content. A glob without a match copies
+    /// nothing; a path without wildcards must exist.
     Path {
         /// The pattern.
         pattern: String,
