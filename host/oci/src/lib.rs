@@ -6,6 +6,8 @@
 //! another digest each time, and drops Docker's Healthcheck, OnBuild, Shell and ArgsEscaped. It is the oracle in
 //! the tests instead.
 
+#![forbid(unsafe_code)]
+
 mod config;
 mod descriptor;
 mod digest;

@@ -17,6 +17,8 @@
 //! Lock order: a tree's or an ingest's lock is held alone; the destination of an export is locked while its index is
 //! rewritten and no other lock is taken meanwhile.
 
+#![forbid(unsafe_code)]
+
 mod blobs;
 mod error;
 mod export;
