@@ -1,12 +1,20 @@
 //! The reference monitor: resolve, permit, act; and the contract of the engines that run steps.
 
+#![forbid(unsafe_code)]
+
+mod act;
+mod audit;
 mod credentials;
+mod dac;
 mod engine;
 mod fault;
 mod monitor;
+mod permit;
 mod request;
+mod resolve;
 mod subject;
 
+pub use audit::{AccessKind, Denial};
 pub use credentials::{Capabilities, Capability, CapabilitySet, Credentials, Ids};
 pub use engine::{
     Cancel, Engine, EngineError, Exit, Mount, MountAccess, MountSource, OutputSink, Process, StepResult,
@@ -20,4 +28,4 @@ pub use request::{
 pub use subject::{
     At, Base, Cwd, GuestPath, LastLink, NoViews, Subject, ViewKind, ViewNode, ViewPath, Views, Where,
 };
-pub use wbuild_rootfs::{JournalCheck, MtimeRule, RootError};
+pub use wbuild_rootfs::{Finished, JournalCheck, MtimeRule, Owner, Root, RootError};

@@ -1,126 +1,265 @@
-//! The reference monitor of one step (or of the builder) over one tree.
+//! The reference monitor of one step, or of the builder, over one tree.
 //!
-//! Each method is one guest operation, whole: resolve, permit, act.
+//! Its operations stand in `act`, one method each, whole: resolve, permit, act. It is shared between threads by reference.
 
-use std::os::fd::{BorrowedFd, OwnedFd};
+use std::ffi::CString;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use rustix::fs::{RenameFlags, StatFs, Statx, Timestamps};
+use rustix::fs::{Mode, OFlags, ResolveFlags, Statx};
+use wbuild_layer::RootPath;
+use wbuild_policy::Policy;
+use wbuild_rootfs::{
+    Finished, GraftAccess, InodeKey, JournalCheck, Located, MountTable, MtimeRule, Root, RootError, Seat, VIEWS, stat_at,
+};
 
-use crate::request::{AccessAs, Executable, OpenRequest, Opened, Outcome, XattrWrite};
-use crate::{At, Errno, Fault, Subject, Where};
+use crate::audit::{Audit, Denial};
+use crate::resolve::{Goal, Node, Reached};
+use crate::{
+    At, Base, Broken, Credentials, Cwd, Errno, Fault, GuestPath, LastLink, MountAccess, NoViews, Subject, ViewKind,
+    ViewPath,
+};
 
 /// See the module.
 #[derive(Debug)]
-pub struct Monitor {}
+pub struct Monitor {
+    root: Root,
+    mounts: MountTable,
+    policy: Policy,
+    audit: Audit,
+    kernel_walks: bool,
+    view_keys: Vec<InodeKey>,
+}
 
-type Answer<T> = Result<Outcome<T>, Fault>;
+/// True if this process walks past permission bits on the host, so that placeholders do not stop it.
+fn overrides_host_permissions() -> bool {
+    const DAC: u64 = 0b110;
+    match rustix::thread::capabilities(None) {
+        Ok(sets) => u64::from(sets.effective.bits()) & DAC != 0,
+        // Unknown is treated as the worse case: the userspace walk is right for both.
+        Err(_) => true,
+    }
+}
 
-#[expect(clippy::unused_self, unused_variables, missing_docs, reason = "the bodies follow in the next commit")]
+fn graft_access(access: MountAccess) -> GraftAccess {
+    match access {
+        MountAccess::ReadOnly => GraftAccess::ReadOnly,
+        MountAccess::ReadWrite => GraftAccess::ReadWrite,
+    }
+}
+
+fn joined(mut path: Vec<u8>, name: &[u8]) -> Vec<u8> {
+    if !path.ends_with(b"/") {
+        path.push(b'/');
+    }
+    path.extend_from_slice(name);
+    path
+}
+
 impl Monitor {
-    /// open, openat, openat2, creat.
-    pub fn open(&self, subject: &Subject<'_>, at: At<'_>, request: &OpenRequest) -> Answer<Opened> {
-        Err(Errno::NOSYS.into())
+    /// The monitor of a RUN step: views stand at /proc, /dev and /sys, and the journal records from here on.
+    ///
+    /// # Errors
+    /// The host's, with the path.
+    pub fn for_step(root: Root, policy: Policy, check: JournalCheck) -> Result<Self, RootError> {
+        root.close_views()?;
+        root.begin(check)?;
+        let view_keys = VIEWS
+            .iter()
+            .filter_map(|(name, _)| stat_at(root.fd(), *name).ok())
+            .map(|stat| InodeKey::of(&stat))
+            .collect();
+        Ok(Self::new(root, policy, view_keys))
     }
-    /// stat family; statx, and fstat by `Where::Fd`. The answer is the guest's view (mode with file type, ids, rdev).
-    pub fn stat(&self, subject: &Subject<'_>, target: Where<'_>) -> Answer<Statx> {
-        Err(Errno::NOSYS.into())
+
+    /// The monitor of the builder's own operations: no views, and the journal records from here on.
+    ///
+    /// # Errors
+    /// The host's, with the path.
+    pub fn for_builder(root: Root, policy: Policy, check: JournalCheck) -> Result<Self, RootError> {
+        root.open_views()?;
+        root.begin(check)?;
+        Ok(Self::new(root, policy, Vec::new()))
     }
-    /// access family: `mode` is `R_OK|W_OK|X_OK` bits.
-    pub fn access(&self, subject: &Subject<'_>, target: Where<'_>, mode: u32, who: AccessAs) -> Answer<()> {
-        Err(Errno::NOSYS.into())
+
+    fn new(root: Root, policy: Policy, view_keys: Vec<InodeKey>) -> Self {
+        Self {
+            root,
+            mounts: MountTable::default(),
+            policy,
+            audit: Audit::default(),
+            kernel_walks: !overrides_host_permissions(),
+            view_keys,
+        }
     }
-    /// readlink(at); an empty path reads the link the base descriptor is open on.
-    pub fn read_link(&self, subject: &Subject<'_>, at: At<'_>) -> Answer<Vec<u8>> {
-        Err(Errno::NOSYS.into())
+
+    /// Grafts what `source` (`O_PATH`) is open on over `target`; what is missing on the way there is made, root's and 0755, and goes again with the
+    /// graft. Before the first guest process.
+    ///
+    /// # Errors
+    /// What Linux answers for such a path; ENOTDIR or EISDIR if what stands there is of another type than the source; EBUSY in a view.
+    pub fn graft(&mut self, target: &GuestPath, source: OwnedFd, access: MountAccess) -> Result<(), Fault> {
+        let (dir, name) = self.way_to(target)?;
+        Ok(self.mounts.graft(&self.root, dir.as_fd(), &name, source, graft_access(access))?)
     }
-    pub fn make_dir(&self, subject: &Subject<'_>, at: At<'_>, mode: u32) -> Answer<()> {
-        Err(Errno::NOSYS.into())
+
+    /// Grafts what `source` (`O_PATH`) is open on over a place in a view (`/dev/shm`), which the views show as a directory.
+    ///
+    /// # Errors
+    /// The host's.
+    pub fn graft_in_view(
+        &mut self,
+        place: &ViewPath,
+        source: OwnedFd,
+        access: MountAccess,
+    ) -> Result<(), Fault> {
+        let path = place.to_guest_path();
+        Ok(self.mounts.graft_in_view(&self.root, path, source, graft_access(access))?)
     }
-    pub fn remove_dir(&self, subject: &Subject<'_>, at: At<'_>) -> Answer<()> {
-        Err(Errno::NOSYS.into())
+
+    /// Ends the step: takes the grafts off, reads the journal, persists the records. Every guest process is gone by now.
+    ///
+    /// # Errors
+    /// The host's, with the path; what the journal missed, if that was to be checked.
+    pub fn finish(mut self, rule: MtimeRule) -> Result<(Finished, Root), RootError> {
+        let root = &self.root;
+        self.mounts.clear(root).map_err(|source| RootError::Host {
+            action: "remove the mounts of",
+            path: root.path().to_owned(),
+            source,
+        })?;
+        let finished = root.finish(rule)?;
+        root.persist()?;
+        Ok((finished, self.root))
     }
-    pub fn unlink(&self, subject: &Subject<'_>, at: At<'_>) -> Answer<()> {
-        Err(Errno::NOSYS.into())
+
+    /// What policy has denied so far.
+    #[must_use]
+    pub fn denials(&self) -> Vec<Denial> {
+        self.audit.list()
     }
-    pub fn rename(&self, subject: &Subject<'_>, from: At<'_>, to: At<'_>, flags: RenameFlags) -> Answer<()> {
-        Err(Errno::NOSYS.into())
+
+    /// The guest's root directory (`O_PATH`).
+    #[must_use]
+    pub fn root_fd(&self) -> BorrowedFd<'_> {
+        self.root.fd()
     }
-    pub fn link(&self, subject: &Subject<'_>, from: Where<'_>, to: At<'_>) -> Answer<()> {
-        Err(Errno::NOSYS.into())
-    }
-    pub fn symlink(&self, subject: &Subject<'_>, text: &[u8], at: At<'_>) -> Answer<()> {
-        Err(Errno::NOSYS.into())
-    }
-    /// `mode` with the file type; device numbers as major and minor.
-    pub fn make_node(&self, subject: &Subject<'_>, at: At<'_>, mode: u32, device: (u32, u32)) -> Answer<()> {
-        Err(Errno::NOSYS.into())
-    }
-    pub fn chmod(&self, subject: &Subject<'_>, target: Where<'_>, mode: u32) -> Answer<()> {
-        Err(Errno::NOSYS.into())
-    }
-    /// `None` leaves an id alone (the guest's -1).
-    pub fn chown(&self, subject: &Subject<'_>, target: Where<'_>, uid: Option<u32>, gid: Option<u32>) -> Answer<()> {
-        Err(Errno::NOSYS.into())
-    }
-    /// utimensat semantics: `UTIME_NOW` and `UTIME_OMIT` in the nanoseconds.
-    pub fn set_times(&self, subject: &Subject<'_>, target: Where<'_>, times: &Timestamps) -> Answer<()> {
-        Err(Errno::NOSYS.into())
-    }
-    pub fn truncate(&self, subject: &Subject<'_>, target: Where<'_>, length: u64) -> Answer<()> {
-        Err(Errno::NOSYS.into())
-    }
-    pub fn stat_fs(&self, subject: &Subject<'_>, target: Where<'_>) -> Answer<StatFs> {
-        Err(Errno::NOSYS.into())
-    }
-    pub fn get_xattr(&self, subject: &Subject<'_>, target: Where<'_>, name: &[u8]) -> Answer<Vec<u8>> {
-        Err(Errno::NOSYS.into())
-    }
-    pub fn set_xattr(
-        &self,
-        subject: &Subject<'_>,
-        target: Where<'_>,
-        name: &[u8],
-        value: &[u8],
-        how: XattrWrite,
-    ) -> Answer<()> {
-        Err(Errno::NOSYS.into())
-    }
-    /// Full names in order.
-    pub fn list_xattrs(&self, subject: &Subject<'_>, target: Where<'_>) -> Answer<Vec<Vec<u8>>> {
-        Err(Errno::NOSYS.into())
-    }
-    pub fn remove_xattr(&self, subject: &Subject<'_>, target: Where<'_>, name: &[u8]) -> Answer<()> {
-        Err(Errno::NOSYS.into())
-    }
-    /// chdir, fchdir: the `O_PATH` descriptor of the new working directory ([`Outcome::View`] for one in a view).
-    pub fn chdir(&self, subject: &Subject<'_>, target: Where<'_>) -> Answer<OwnedFd> {
-        Err(Errno::NOSYS.into())
-    }
+
     /// The guest's path of a descriptor (getcwd, readlink of /proc/PID/fd/N); `None` if it is nothing of the tree or a graft.
     /// A removed file's ends in ` (deleted)`.
+    ///
+    /// # Errors
+    /// [`Fault::Broken`] if procfs does not answer.
     pub fn path_of(&self, fd: BorrowedFd<'_>) -> Result<Option<Vec<u8>>, Fault> {
-        Err(Errno::NOSYS.into())
+        let located = |errno| Broken::new("cannot locate a descriptor in /proc/self/fd", errno);
+        let absolute = |relative: &[u8]| {
+            let mut path = vec![b'/'];
+            path.extend_from_slice(relative);
+            path
+        };
+        match self.root.locate(fd).map_err(located)? {
+            Located::Tree(path) => Ok(Some(absolute(path.as_bytes()))),
+            Located::Outside(text) => {
+                let Some((graft, rest)) = self.mounts.holding(&text) else { return Ok(None) };
+                let mut path = match graft.seat() {
+                    Seat::View(path) => path.clone(),
+                    Seat::Tree(seat) => {
+                        let Some(path) = self.path_of(seat.parent())? else { return Ok(None) };
+                        joined(path, seat.name().to_bytes())
+                    }
+                };
+                if !rest.is_empty() {
+                    path = joined(path, rest);
+                }
+                Ok(Some(path))
+            }
+        }
     }
-    /// Resolves and checks a program: regular file, virtual x bit, policy's `exec.native`.
-    pub fn exec(&self, subject: &Subject<'_>, target: Where<'_>) -> Answer<Executable> {
-        Err(Errno::NOSYS.into())
+
+    /// True if this inode, by device and number, is the tree's or a graft's device: its stat needs the guest's view.
+    #[must_use]
+    pub fn concerns(&self, stat: &Statx) -> bool {
+        self.is_ours(stat)
     }
-    /// inotify_add_watch and the like: an `O_PATH` descriptor of what may be read.
-    pub fn watch(&self, subject: &Subject<'_>, target: Where<'_>) -> Answer<OwnedFd> {
-        Err(Errno::NOSYS.into())
+
+    pub(crate) fn root(&self) -> &Root {
+        &self.root
     }
-    /// bind of an AF_UNIX path: `bind` is called with the parent's `O_PATH` descriptor and the name, makes the socket there, and the
-    /// monitor records its virtual owner and mode.
-    pub fn bind_socket(
-        &self,
-        subject: &Subject<'_>,
-        at: At<'_>,
-        bind: &mut dyn FnMut(BorrowedFd<'_>, &[u8]) -> Result<(), Errno>,
-    ) -> Answer<()> {
-        Err(Errno::NOSYS.into())
+
+    pub(crate) fn mounts(&self) -> &MountTable {
+        &self.mounts
     }
-    /// connect to an AF_UNIX path: an `O_PATH` descriptor of the socket file, write permission checked.
-    pub fn connect_socket(&self, subject: &Subject<'_>, at: At<'_>) -> Answer<OwnedFd> {
-        Err(Errno::NOSYS.into())
+
+    pub(crate) fn policy(&self) -> &Policy {
+        &self.policy
+    }
+
+    pub(crate) fn audit(&self) -> &Audit {
+        &self.audit
+    }
+
+    pub(crate) fn kernel_walks(&self) -> bool {
+        self.kernel_walks
+    }
+
+    pub(crate) fn view_keys(&self) -> &[InodeKey] {
+        &self.view_keys
+    }
+
+    /// The view at a name in the root directory.
+    pub(crate) fn view_named(&self, name: &[u8]) -> Option<ViewKind> {
+        if self.view_keys.is_empty() { None } else { ViewKind::named(name) }
+    }
+
+    /// The guest's view of an inode.
+    pub(crate) fn seen(&self, node: &Node) -> Statx {
+        let mut stat = node.stat;
+        self.root.records().show(&mut stat);
+        stat
+    }
+
+    /// The directory of a graft's place and its name there, with placeholders made for what is missing.
+    fn way_to(&mut self, target: &GuestPath) -> Result<(OwnedFd, CString), Fault> {
+        let credentials = Credentials::initial(0, 0, Vec::new());
+        let components: Vec<&[u8]> = target.as_bytes().split(|b| *b == b'/').filter(|c| !c.is_empty()).collect();
+        let mut prefix = Vec::new();
+        for (index, component) in components.iter().enumerate() {
+            prefix.push(b'/');
+            prefix.extend_from_slice(component);
+            let path = GuestPath::new(prefix.clone())?;
+            let subject =
+                Subject { credentials: &credentials, umask: 0, cwd: Cwd::Dir(self.root.fd()), views: &NoViews };
+            let at = At { base: Base::Root, path: &path };
+            let last = index + 1 == components.len();
+            match self.reach(&subject, at, Goal::OrPlace(LastLink::Follow), ResolveFlags::empty())? {
+                Reached::View(_) | Reached::Object(_) => return Err(Errno::BUSY.into()),
+                Reached::Node(node) if last => return self.seat_of(&node),
+                Reached::Node(_) => {}
+                Reached::Place(place) => {
+                    let name = place.name([Errno::BUSY; 3])?.to_owned();
+                    if last {
+                        return Ok((place.dir.fd, name));
+                    }
+                    self.mounts.make_way(&self.root, place.dir.fd.as_fd(), &name)?;
+                }
+            }
+        }
+        Err(Errno::BUSY.into())
+    }
+
+    /// The directory and name of what exists; no guest runs yet, so its path is what the kernel says.
+    fn seat_of(&self, node: &Node) -> Result<(OwnedFd, CString), Fault> {
+        let (top, rest) = match self.root.locate(node.fd.as_fd())? {
+            Located::Tree(path) => (self.root.fd(), path),
+            Located::Outside(text) => {
+                let (graft, rest) = self.mounts.holding(&text).ok_or(Errno::BUSY)?;
+                (graft.source(), RootPath::new(rest).map_err(|_| Errno::INVAL)?)
+            }
+        };
+        // The root, and a graft's own root, are no place for another graft.
+        let (Some(parent), Some(name)) = (rest.parent(), rest.file_name()) else { return Err(Errno::BUSY.into()) };
+        let how = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let dir = rustix::fs::openat2(top, parent.as_path(), flags, Mode::empty(), how)?;
+        Ok((dir, CString::new(name).map_err(|_| Errno::INVAL)?))
     }
 }

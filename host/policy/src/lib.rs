@@ -3,6 +3,8 @@
 //! In this version a policy knows one rule, whether native programs may run at all; the policy file is not read yet.
 //! The decision has its final shape: every access asks [`Policy::decide`] and gets a [`Decision`].
 
+#![forbid(unsafe_code)]
+
 use serde::{Deserialize, Serialize};
 
 /// What a step is allowed.
@@ -44,6 +46,18 @@ pub struct Decision {
 }
 
 impl Policy {
+    /// True if some rule can deny [`Access::Write`], as [`Policy::restricts_reads`] for reads.
+    #[must_use]
+    pub fn restricts_writes(&self) -> bool {
+        false
+    }
+
+    /// True if some rule can deny [`Access::Read`]; where none can, a monitor need not find out the canonical path of what is read.
+    #[must_use]
+    pub fn restricts_reads(&self) -> bool {
+        false
+    }
+
     /// Decides one access; pure and total.
     #[must_use]
     pub fn decide(&self, access: Access<'_>) -> Decision {

@@ -120,6 +120,8 @@ impl Collector<'_> {
         let before = touched.before.as_ref().filter(|before| before.kind != S_IFSOCK);
         let (before, found) = match (before, found) {
             (None, None) => return Ok(Beneath::Settled),
+            // Removing the directory would have touched it itself: this is another directory's entry, gone with its path.
+            (Some(_), None) if touched.why == Touch::NamesWithin => return Ok(Beneath::Settled),
             (Some(_), None) => {
                 self.out.insert(path.clone(), None);
                 return Ok(Beneath::Settled);

@@ -153,13 +153,11 @@ impl Root {
         self.give_at(self.tree.as_fd(), name)
     }
 
-    /// Starts the journal of a step and closes the views to the kernel's own path walk: their placeholders, made if
-    /// they are absent, get the real mode 000, so that a walk by their unprivileged owner ends in EACCES exactly there.
+    /// Starts the journal of a step.
     ///
     /// # Errors
-    /// The host's; the walk's, if the journal is to be checked.
+    /// The walk's, if the journal is to be checked.
     pub fn begin(&self, check: JournalCheck) -> Result<(), RootError> {
-        self.set_views(Mode::empty())?;
         let walked = match check {
             JournalCheck::Off => None,
             JournalCheck::FullWalk => Some(Snapshot::take(self)?),
@@ -169,7 +167,16 @@ impl Root {
         Ok(())
     }
 
-    /// Opens the placeholders of the views again, for unpacking onto a tree that a step has used.
+    /// Closes the views to the kernel's own path walk: their placeholders, made if they are absent, get the real mode 000, so that a
+    /// walk by their unprivileged owner ends in EACCES exactly there. Before a RUN step begins.
+    ///
+    /// # Errors
+    /// The host's.
+    pub fn close_views(&self) -> Result<(), RootError> {
+        self.set_views(Mode::empty())
+    }
+
+    /// Opens the placeholders of the views again, for the builder and for unpacking onto a tree that a step has used.
     ///
     /// # Errors
     /// The host's.

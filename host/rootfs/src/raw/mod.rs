@@ -19,7 +19,7 @@ pub use attributes::{
     XattrWrite, chmod, chown, drop_setid, list_xattrs, remove_xattr, set_times, set_xattr, truncate,
 };
 pub use names::{
-    bind_socket, create, create_nameless, link, make_dir, make_fifo, make_node, remove_dir, rename, reopen,
+    bind_socket, create, create_nameless, link, make_dir, make_fifo, make_node, make_socket, remove_dir, rename, reopen,
     symlink, unlink,
 };
 

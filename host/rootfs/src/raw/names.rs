@@ -182,6 +182,14 @@ pub fn bind_socket(
     record_new(root, dir, name, Some(real_file_mode(fresh.mode)), fresh_record(fresh))
 }
 
+/// Makes an unbound socket at a name: what [`bind_socket`] needs for mknod.
+///
+/// # Errors
+/// mknodat's.
+pub fn make_socket(dir: BorrowedFd<'_>, name: &[u8]) -> Result<(), Errno> {
+    rustix::fs::mknodat(dir, name, FileType::Socket, Mode::from_raw_mode(0o755), 0)
+}
+
 /// Makes a symbolic link.
 ///
 /// # Errors

@@ -1,0 +1,349 @@
+//! Names: mkdir, rmdir, unlink, rename, link, symlink, mknod, and binding a socket.
+
+use std::ffi::CString;
+use std::os::fd::{AsFd, BorrowedFd};
+
+use rustix::fs::RenameFlags;
+use wbuild_layer::Device;
+use wbuild_rootfs::raw::{self, Fresh, Inode};
+use wbuild_rootfs::{S_IFBLK, S_IFCHR, S_IFDIR, S_IFIFO, S_IFMT, S_IFREG, S_IFSOCK, Special};
+
+use super::place::Spot;
+use super::{Answer, done};
+use crate::dac::{NewKind, Want, may, owns};
+use crate::permit::{Concern, Operation, Permit};
+use crate::resolve::{Node, Slash};
+use crate::{At, Capability, Errno, Fault, Monitor, Outcome, Subject, Where};
+
+/// Makes something at a name.
+struct Make {
+    spot: Spot,
+    fresh: Fresh,
+    what: What,
+}
+
+enum What {
+    Directory,
+    Symlink(CString),
+    File,
+    Fifo,
+    Socket,
+    Node(Special),
+}
+
+impl Operation for Make {
+    fn check(&self, monitor: &Monitor, subject: &Subject<'_>) -> Result<(), Fault> {
+        let kind = if matches!(self.what, What::Directory) { NewKind::Directory } else { NewKind::Other };
+        monitor.may_make(subject, &self.spot, kind)?;
+        if matches!(self.what, What::Node(_)) && !subject.credentials.can(Capability::MKNOD) {
+            return Err(Errno::PERM.into());
+        }
+        Ok(())
+    }
+
+    fn concern(&self) -> Concern<'_> {
+        names_in(&self.spot)
+    }
+}
+
+fn names_in(spot: &Spot) -> Concern<'_> {
+    Concern::Write(spot.dir().fd.as_fd(), spot.name().ok().map(std::ffi::CStr::to_bytes))
+}
+
+impl Permit<Make> {
+    fn act(self, monitor: &Monitor) -> Result<(), Errno> {
+        let Make { spot, fresh, what } = self.op;
+        let (root, dir, name) = (monitor.root(), spot.home.dir(spot.dir()), spot.name()?);
+        match what {
+            What::Directory => raw::make_dir(root, &dir, name, &fresh),
+            What::Symlink(text) => raw::symlink(root, &dir, name, &text, &fresh),
+            What::File => raw::create(root, &dir, name, rustix::fs::OFlags::WRONLY, &fresh).map(drop),
+            What::Fifo => raw::make_fifo(root, &dir, name, &fresh),
+            What::Node(special) => raw::make_node(root, &dir, name, special, &fresh),
+            What::Socket => raw::bind_socket(root, &dir, name, &fresh, &mut raw::make_socket),
+        }
+    }
+
+    fn bind(
+        self,
+        monitor: &Monitor,
+        bind: &mut dyn FnMut(BorrowedFd<'_>, &[u8]) -> Result<(), Errno>,
+    ) -> Result<(), Errno> {
+        let Make { spot, fresh, .. } = self.op;
+        raw::bind_socket(monitor.root(), &spot.home.dir(spot.dir()), spot.name()?, &fresh, bind)
+    }
+}
+
+/// Removes a name.
+struct Remove {
+    spot: Spot,
+    what: Removed,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Removed {
+    Directory,
+    Other,
+}
+
+impl Operation for Remove {
+    fn check(&self, monitor: &Monitor, subject: &Subject<'_>) -> Result<(), Fault> {
+        let victim = monitor.may_remove(subject, &self.spot)?;
+        let directory = u32::from(victim.stx_mode) & S_IFMT == S_IFDIR;
+        match (self.what, directory) {
+            (Removed::Directory, false) => Err(Errno::NOTDIR.into()),
+            (Removed::Other, true) => Err(Errno::ISDIR.into()),
+            (Removed::Other, false) if self.spot.place.slash == Slash::Trailing => Err(Errno::NOTDIR.into()),
+            _ => Ok(()),
+        }
+    }
+
+    fn concern(&self) -> Concern<'_> {
+        names_in(&self.spot)
+    }
+}
+
+impl Permit<Remove> {
+    fn act(self, monitor: &Monitor) -> Result<(), Errno> {
+        let Remove { spot, what } = self.op;
+        let (root, dir, name) = (monitor.root(), spot.home.dir(spot.dir()), spot.name()?);
+        match what {
+            Removed::Directory => raw::remove_dir(root, &dir, name),
+            Removed::Other => raw::unlink(root, &dir, name),
+        }
+    }
+}
+
+/// Renames a name.
+struct Rename {
+    from: Spot,
+    to: Spot,
+    flags: RenameFlags,
+}
+
+impl Operation for Rename {
+    fn check(&self, monitor: &Monitor, subject: &Subject<'_>) -> Result<(), Fault> {
+        if !self.from.home.is_with(&self.to.home) {
+            return Err(Errno::XDEV.into());
+        }
+        let source = monitor.may_remove(subject, &self.from)?;
+        let source_is_dir = u32::from(source.stx_mode) & S_IFMT == S_IFDIR;
+        let target = match self.to.stat()? {
+            Some(_) if self.flags.contains(RenameFlags::NOREPLACE) => return Err(Errno::EXIST.into()),
+            Some(_) => Some(monitor.may_remove(subject, &self.to)?),
+            None => {
+                self.to.home.writable()?;
+                may(subject.credentials, &monitor.seen(self.to.dir()), Want::NAMES)?;
+                None
+            }
+        };
+        let to_is_dir = match &target {
+            Some(target) if self.flags.contains(RenameFlags::EXCHANGE) => {
+                u32::from(target.stx_mode) & S_IFMT == S_IFDIR
+            }
+            _ => source_is_dir,
+        };
+        let slashed = |spot: &Spot| spot.place.slash == Slash::Trailing;
+        if (!source_is_dir && slashed(&self.from)) || (!to_is_dir && slashed(&self.to)) {
+            return Err(Errno::NOTDIR.into());
+        }
+        // A directory that changes its parent has its `..` written.
+        if self.from.dir().key() != self.to.dir().key() {
+            let mut moved = vec![source];
+            moved.extend(target.filter(|_| self.flags.contains(RenameFlags::EXCHANGE)));
+            for mut stat in moved {
+                if u32::from(stat.stx_mode) & S_IFMT == S_IFDIR {
+                    monitor.root().records().show(&mut stat);
+                    may(subject.credentials, &stat, Want::WRITE)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn concern(&self) -> Concern<'_> {
+        names_in(&self.to)
+    }
+}
+
+impl Permit<Rename> {
+    fn act(self, monitor: &Monitor) -> Result<(), Errno> {
+        let Rename { from, to, flags } = &self.op;
+        let source = from.home.dir(from.dir());
+        let target = to.home.dir(to.dir());
+        raw::rename(monitor.root(), (&source, from.name()?), (&target, to.name()?), *flags)
+    }
+}
+
+/// Gives an inode one more name.
+struct Link {
+    node: Node,
+    spot: Spot,
+}
+
+impl Operation for Link {
+    fn check(&self, monitor: &Monitor, subject: &Subject<'_>) -> Result<(), Fault> {
+        monitor.may_make(subject, &self.spot, NewKind::Other)?;
+        if self.node.is_directory() {
+            return Err(Errno::PERM.into());
+        }
+        // fs.protected_hardlinks, which every distribution turns on.
+        let seen = monitor.seen(&self.node);
+        let mode = u32::from(seen.stx_mode);
+        let plain = mode & S_IFMT == S_IFREG && mode & 0o4000 == 0 && mode & 0o2010 != 0o2010;
+        let usable = plain && may(subject.credentials, &seen, Want::READ.and(Want::WRITE)).is_ok();
+        if owns(subject.credentials, &seen) || usable { Ok(()) } else { Err(Errno::PERM.into()) }
+    }
+
+    fn concern(&self) -> Concern<'_> {
+        names_in(&self.spot)
+    }
+}
+
+impl Permit<Link> {
+    fn act(self, monitor: &Monitor) -> Result<(), Errno> {
+        let Link { node, spot } = self.op;
+        let scope = monitor.home(node.fd.as_fd()).map_or(spot.home.scope(), |home| home.scope());
+        let inode = Inode { fd: node.fd.as_fd(), stat: &node.stat, scope };
+        raw::link(monitor.root(), &inode, &spot.home.dir(spot.dir()), spot.name()?)
+    }
+}
+
+impl Monitor {
+    fn make(&self, subject: &Subject<'_>, at: At<'_>, mode: u32, what: What) -> Answer<()> {
+        let place = done!(self.place(subject, at)?);
+        let spot = self.spot(place, [Errno::EXIST; 3])?;
+        let kind = if matches!(what, What::Directory) { NewKind::Directory } else { NewKind::Other };
+        let fresh = self.fresh(subject, spot.dir(), mode, kind);
+        self.permit(subject, Make { spot, fresh, what })?.act(self)?;
+        Ok(Outcome::Done(()))
+    }
+
+    /// mkdir(at).
+    ///
+    /// # Errors
+    /// As Linux has them (man 2 mkdir).
+    pub fn make_dir(&self, subject: &Subject<'_>, at: At<'_>, mode: u32) -> Answer<()> {
+        self.make(subject, at, mode & 0o1777, What::Directory)
+    }
+
+    /// symlink(at).
+    ///
+    /// # Errors
+    /// As Linux has them (man 2 symlink).
+    pub fn symlink(&self, subject: &Subject<'_>, text: &[u8], at: At<'_>) -> Answer<()> {
+        if text.is_empty() {
+            return Err(Errno::NOENT.into());
+        }
+        let text = CString::new(text).map_err(|_| Errno::INVAL)?;
+        let umaskless = Subject { umask: 0, ..*subject };
+        self.make(&umaskless, at, 0o777, What::Symlink(text))
+    }
+
+    /// mknod(at): `mode` with the file type; the device number as major and minor.
+    ///
+    /// # Errors
+    /// As Linux has them (man 2 mknod).
+    pub fn make_node(&self, subject: &Subject<'_>, at: At<'_>, mode: u32, device: (u32, u32)) -> Answer<()> {
+        let device = Device { major: device.0, minor: device.1 };
+        let what = match mode & S_IFMT {
+            0 | S_IFREG => What::File,
+            S_IFIFO => What::Fifo,
+            S_IFSOCK => What::Socket,
+            S_IFCHR => What::Node(Special::Char(device)),
+            S_IFBLK => What::Node(Special::Block(device)),
+            S_IFDIR => return Err(Errno::PERM.into()),
+            _ => return Err(Errno::INVAL.into()),
+        };
+        self.make(subject, at, mode & 0o7777, what)
+    }
+
+    /// bind of an AF_UNIX path: `bind` is called with the parent's `O_PATH` descriptor and the name and makes the socket there (EADDRINUSE is its own
+    /// to answer); the monitor records its virtual owner and mode.
+    ///
+    /// # Errors
+    /// As Linux has them (man 2 bind), and `bind`'s own.
+    pub fn bind_socket(
+        &self,
+        subject: &Subject<'_>,
+        at: At<'_>,
+        bind: &mut dyn FnMut(BorrowedFd<'_>, &[u8]) -> Result<(), Errno>,
+    ) -> Answer<()> {
+        let place = done!(self.place(subject, at)?);
+        let spot = self.spot(place, [Errno::ADDRINUSE; 3])?;
+        let fresh = self.fresh(subject, spot.dir(), 0o777, NewKind::Other);
+        let op = Make { spot, fresh, what: What::Socket };
+        let permit = self.permit(subject, op).map_err(|fault| match fault {
+            Fault::Errno(Errno::EXIST) => Errno::ADDRINUSE.into(),
+            other => other,
+        })?;
+        permit.bind(self, bind)?;
+        Ok(Outcome::Done(()))
+    }
+
+    fn remove(&self, subject: &Subject<'_>, at: At<'_>, what: Removed, otherwise: [Errno; 3]) -> Answer<()> {
+        let place = done!(self.place(subject, at)?);
+        let spot = self.spot(place, otherwise)?;
+        self.permit(subject, Remove { spot, what })?.act(self)?;
+        Ok(Outcome::Done(()))
+    }
+
+    /// rmdir, unlinkat with `AT_REMOVEDIR`.
+    ///
+    /// # Errors
+    /// As Linux has them (man 2 rmdir).
+    pub fn remove_dir(&self, subject: &Subject<'_>, at: At<'_>) -> Answer<()> {
+        self.remove(subject, at, Removed::Directory, [Errno::INVAL, Errno::NOTEMPTY, Errno::BUSY])
+    }
+
+    /// unlink(at).
+    ///
+    /// # Errors
+    /// As Linux has them (man 2 unlink).
+    pub fn unlink(&self, subject: &Subject<'_>, at: At<'_>) -> Answer<()> {
+        self.remove(subject, at, Removed::Other, [Errno::ISDIR; 3])
+    }
+
+    /// rename, renameat, renameat2.
+    ///
+    /// # Errors
+    /// As Linux has them (man 2 rename); EINVAL for `RENAME_WHITEOUT`.
+    pub fn rename(&self, subject: &Subject<'_>, from: At<'_>, to: At<'_>, flags: RenameFlags) -> Answer<()> {
+        let known = RenameFlags::NOREPLACE | RenameFlags::EXCHANGE;
+        if !known.contains(flags) || flags == known {
+            return Err(Errno::INVAL.into());
+        }
+        let from = done!(self.place(subject, from)?);
+        let to = done!(self.place(subject, to)?);
+        let noreplace = flags.contains(RenameFlags::NOREPLACE);
+        let taken = if noreplace { Errno::EXIST } else { Errno::BUSY };
+        let from = self.spot(from, [Errno::BUSY; 3])?;
+        let to = self.spot(to, [taken; 3])?;
+        self.permit(subject, Rename { from, to, flags })?.act(self)?;
+        Ok(Outcome::Done(()))
+    }
+
+    /// link, linkat: `from` follows a last link only for `AT_SYMLINK_FOLLOW`; `Where::Fd` is `AT_EMPTY_PATH`.
+    ///
+    /// # Errors
+    /// As Linux has them (man 2 link).
+    pub fn link(&self, subject: &Subject<'_>, from: Where<'_>, to: At<'_>) -> Answer<()> {
+        let node = done!(self.node(subject, from)?);
+        let place = done!(self.place(subject, to)?);
+        let spot = self.spot(place, [Errno::EXIST; 3])?;
+        // A graft's own root has no name of its own to share.
+        if self.mounts().at_source(&node.key()).is_some() || is_from_elsewhere(self, &node, &spot)? {
+            return Err(Errno::XDEV.into());
+        }
+        self.permit(subject, Link { node, spot })?.act(self)?;
+        Ok(Outcome::Done(()))
+    }
+}
+
+/// True if an inode lies on another filesystem of the guest's world than a spot. A nameless file (`O_TMPFILE`) lies where its device is.
+fn is_from_elsewhere(monitor: &Monitor, node: &Node, spot: &Spot) -> Result<bool, Errno> {
+    if node.stat.stx_nlink == 0 {
+        return Ok(node.key().device != spot.dir().key().device);
+    }
+    Ok(!monitor.home(node.fd.as_fd())?.is_with(&spot.home))
+}

@@ -1,0 +1,275 @@
+//! open in all its spellings.
+//!
+//! A file is opened through the descriptor that was checked, so nothing a guest does to names between check and open has an effect. The kernel alone
+//! opens only what it may find by itself for reading, where neither policy nor permission bits nor a FIFO have a say.
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use rustix::fs::{OFlags, ResolveFlags};
+use wbuild_rootfs::raw::{self, Fresh};
+use wbuild_rootfs::{S_IFDIR, S_IFIFO, S_IFLNK, S_IFMT, S_IFREG, S_IFSOCK};
+
+use super::attributes::Held;
+use super::place::Spot;
+use super::{Answer, done};
+use crate::dac::{NewKind, Want, may, owns};
+use crate::permit::{Concern, Operation, Permit};
+use crate::request::{OpenRequest, Opened, OpenedAccess, OpenedFile};
+use crate::resolve::{Goal, Node, Place, Reached, Slash};
+use crate::{At, Capability, Errno, Fault, LastLink, Monitor, Outcome, Subject};
+
+/// `O_CREAT` races with other names of the guest's making: so often we look again.
+const TRIES: usize = 64;
+
+fn writes(flags: OFlags) -> bool {
+    flags.intersects(OFlags::WRONLY | OFlags::RDWR)
+}
+
+fn access_of(flags: OFlags) -> OpenedAccess {
+    if writes(flags) { OpenedAccess::Write } else { OpenedAccess::Read }
+}
+
+/// Linux's O_TMPFILE holds O_DIRECTORY's bit.
+fn is_nameless(flags: OFlags) -> bool {
+    flags.contains(OFlags::TMPFILE)
+}
+
+/// Opens an existing inode.
+struct Open {
+    held: Held,
+    flags: OFlags,
+}
+
+impl Operation for Open {
+    fn check(&self, monitor: &Monitor, subject: &Subject<'_>) -> Result<(), Fault> {
+        let seen = monitor.seen(&self.held.node);
+        let kind = u32::from(seen.stx_mode) & S_IFMT;
+        let changes = writes(self.flags) || self.flags.contains(OFlags::TRUNC);
+        match kind {
+            S_IFLNK => return Err(Errno::LOOP.into()),
+            S_IFDIR if changes => return Err(Errno::ISDIR.into()),
+            S_IFDIR => {}
+            _ if self.flags.contains(OFlags::DIRECTORY) => return Err(Errno::NOTDIR.into()),
+            _ => {}
+        }
+        let mut want = match self.flags.intersection(OFlags::RWMODE) {
+            OFlags::WRONLY => Want::WRITE,
+            OFlags::RDWR => Want::READ.and(Want::WRITE),
+            _ => Want::READ,
+        };
+        if self.flags.contains(OFlags::TRUNC) {
+            want = want.and(Want::WRITE);
+        }
+        may(subject.credentials, &seen, want)?;
+        if changes && matches!(kind, S_IFREG) {
+            self.held.writable()?;
+        }
+        if self.flags.contains(OFlags::NOATIME) && !owns(subject.credentials, &seen) {
+            return Err(Errno::PERM.into());
+        }
+        // open(2): a socket's file cannot be opened.
+        if kind == S_IFSOCK { Err(Errno::NXIO.into()) } else { Ok(()) }
+    }
+
+    fn concern(&self) -> Concern<'_> {
+        if writes(self.flags) { self.held.concern() } else { Concern::Read(self.held.node.fd.as_fd()) }
+    }
+}
+
+impl Permit<Open> {
+    fn act(self, monitor: &Monitor, subject: &Subject<'_>) -> Result<Opened, Fault> {
+        let Open { held, flags } = self.op;
+        let seen = monitor.seen(&held.node);
+        match u32::from(seen.stx_mode) & S_IFMT {
+            S_IFREG | S_IFDIR => {}
+            S_IFIFO => return Ok(Opened::Fifo(held.node.fd)),
+            _ => return Ok(Opened::Device(seen)),
+        }
+        let fd = raw::reopen(monitor.root(), &held.inode(), flags)?;
+        let access = access_of(flags);
+        // Writes themselves do not pass here, so what they would take from the mode goes when they become possible.
+        if access == OpenedAccess::Write && !subject.credentials.can(Capability::FSETID) {
+            raw::drop_setid(monitor.root(), &held.inode())?;
+        }
+        Ok(Opened::File(OpenedFile { fd, access }))
+    }
+}
+
+/// Makes a file and opens it.
+struct Create {
+    spot: Spot,
+    fresh: Fresh,
+    flags: OFlags,
+}
+
+impl Operation for Create {
+    fn check(&self, monitor: &Monitor, subject: &Subject<'_>) -> Result<(), Fault> {
+        monitor.may_make(subject, &self.spot, NewKind::Other)
+    }
+
+    fn concern(&self) -> Concern<'_> {
+        let name = self.spot.name().ok().map(std::ffi::CStr::to_bytes);
+        Concern::Write(self.spot.dir().fd.as_fd(), name)
+    }
+}
+
+impl Permit<Create> {
+    fn act(self, monitor: &Monitor) -> Result<OwnedFd, Errno> {
+        let Create { spot, fresh, flags } = self.op;
+        let dir = spot.home.dir(spot.dir());
+        raw::create(monitor.root(), &dir, spot.name()?, flags.difference(OFlags::TRUNC), &fresh)
+    }
+}
+
+/// Makes a file without a name.
+struct CreateNameless {
+    held: Held,
+    fresh: Fresh,
+    flags: OFlags,
+}
+
+impl Operation for CreateNameless {
+    fn check(&self, monitor: &Monitor, subject: &Subject<'_>) -> Result<(), Fault> {
+        if !self.held.node.is_directory() {
+            return Err(Errno::NOTDIR.into());
+        }
+        self.held.writable()?;
+        Ok(may(subject.credentials, &monitor.seen(&self.held.node), Want::NAMES)?)
+    }
+
+    fn concern(&self) -> Concern<'_> {
+        self.held.concern()
+    }
+}
+
+impl Permit<CreateNameless> {
+    fn act(self, monitor: &Monitor) -> Result<OwnedFd, Errno> {
+        let CreateNameless { held, fresh, flags } = self.op;
+        let home = monitor.home(held.node.fd.as_fd())?;
+        raw::create_nameless(monitor.root(), &home.dir(&held.node), flags, &fresh)
+    }
+}
+
+/// Flags in contradiction (open(2), openat2(2)).
+fn check_flags(request: &OpenRequest) -> Result<(), Errno> {
+    let flags = request.flags;
+    if is_nameless(flags) && (!writes(flags) || flags.contains(OFlags::CREATE)) {
+        return Err(Errno::INVAL);
+    }
+    if flags.contains(OFlags::CREATE | OFlags::DIRECTORY) && !flags.contains(OFlags::PATH) {
+        return Err(Errno::INVAL);
+    }
+    let both = ResolveFlags::BENEATH | ResolveFlags::IN_ROOT;
+    if request.resolve.contains(both) { Err(Errno::INVAL) } else { Ok(()) }
+}
+
+impl Monitor {
+    /// open, openat, openat2, creat.
+    ///
+    /// # Errors
+    /// As Linux has them (man 2 open).
+    pub fn open(&self, subject: &Subject<'_>, at: At<'_>, request: &OpenRequest) -> Answer<Opened> {
+        check_flags(request)?;
+        let flags = request.flags;
+        let last = if flags.contains(OFlags::NOFOLLOW) { LastLink::NoFollow } else { LastLink::Follow };
+        if flags.contains(OFlags::PATH) {
+            return self.open_path(subject, at, request, last);
+        }
+        let nameless = is_nameless(flags);
+        let reads = !writes(flags) && !flags.intersects(OFlags::TRUNC | OFlags::CREATE) && !nameless;
+        if reads
+            && request.resolve.is_empty()
+            && !self.policy().restricts_reads()
+            && !self.root().may_hold_fifos()
+            && self.mounts().are_free_of_fifos()
+            && let Some(fd) = self.open_fast(subject, at, flags | OFlags::NOCTTY)
+        {
+            return Ok(Outcome::Done(Opened::File(OpenedFile { fd: fd?, access: OpenedAccess::Read })));
+        }
+        let goal = match flags.contains(OFlags::CREATE) {
+            true if flags.contains(OFlags::EXCL) => Goal::OrPlace(LastLink::NoFollow),
+            true => Goal::OrPlace(last),
+            false => Goal::Existing(last),
+        };
+        for _ in 0..TRIES {
+            match self.reach(subject, at, goal, request.resolve)? {
+                Reached::View(place) => return Ok(Outcome::View(place)),
+                Reached::Object(fd) => return Ok(Outcome::Object(fd)),
+                Reached::Node(_) if flags.contains(OFlags::CREATE | OFlags::EXCL) => {
+                    return Err(Errno::EXIST.into());
+                }
+                Reached::Node(node) if nameless => return self.open_nameless(subject, node, request),
+                Reached::Node(node) => {
+                    if flags.contains(OFlags::CREATE) && node.is_directory() {
+                        return Err(Errno::ISDIR.into());
+                    }
+                    let held = self.held(node)?;
+                    let opened = self.permit(subject, Open { held, flags })?.act(self, subject)?;
+                    return Ok(Outcome::Done(opened));
+                }
+                Reached::Place(place) => match self.create(subject, place, request) {
+                    // Made by somebody else since we looked: what O_CREAT alone does not mind.
+                    Err(Fault::Errno(Errno::EXIST)) if !flags.contains(OFlags::EXCL) => {}
+                    other => return other.map(Outcome::Done),
+                },
+            }
+        }
+        Err(Errno::EXIST.into())
+    }
+
+    fn create(&self, subject: &Subject<'_>, place: Place, request: &OpenRequest) -> Result<Opened, Fault> {
+        if place.slash == Slash::Trailing {
+            return Err(Errno::ISDIR.into());
+        }
+        let spot = self.spot(place, [Errno::ISDIR; 3])?;
+        let fresh = self.fresh(subject, spot.dir(), request.mode & 0o7777, NewKind::Other);
+        let fd = self.permit(subject, Create { spot, fresh, flags: request.flags })?.act(self)?;
+        Ok(Opened::File(OpenedFile { fd, access: access_of(request.flags) }))
+    }
+
+    fn open_nameless(&self, subject: &Subject<'_>, node: Node, request: &OpenRequest) -> Answer<Opened> {
+        let fresh = self.fresh(subject, &node, request.mode & 0o7777, NewKind::Other);
+        let held = self.held(node)?;
+        let op = CreateNameless { held, fresh, flags: request.flags };
+        let fd = self.permit(subject, op)?.act(self)?;
+        Ok(Outcome::Done(Opened::File(OpenedFile { fd, access: OpenedAccess::Write })))
+    }
+
+    /// `O_PATH` asks for no permission on the object itself.
+    fn open_path(
+        &self,
+        subject: &Subject<'_>,
+        at: At<'_>,
+        request: &OpenRequest,
+        last: LastLink,
+    ) -> Answer<Opened> {
+        let node = match self.reach(subject, at, Goal::Existing(last), request.resolve)? {
+            Reached::Node(node) => node,
+            Reached::View(place) => return Ok(Outcome::View(place)),
+            Reached::Object(fd) => return Ok(Outcome::Object(fd)),
+            Reached::Place(_) => return Err(Errno::NOENT.into()),
+        };
+        if request.flags.contains(OFlags::DIRECTORY) && !node.is_directory() {
+            return Err(Errno::NOTDIR.into());
+        }
+        Ok(Outcome::Done(Opened::Path(node.fd)))
+    }
+
+    /// Opens anew, with `flags`, what a descriptor of the guest's is open on (`/proc/self/fd/N`), with the permissions of a first open. Answers
+    /// [`Outcome::Object`] for what is no file of the tree or a graft.
+    ///
+    /// # Errors
+    /// As Linux has them (man 2 open).
+    pub fn reopen(&self, subject: &Subject<'_>, fd: BorrowedFd<'_>, flags: OFlags) -> Answer<Opened> {
+        let node = done!(self.node(subject, crate::Where::Fd(fd))?);
+        if flags.contains(OFlags::PATH) {
+            return Ok(Outcome::Done(Opened::Path(node.fd)));
+        }
+        if flags.contains(OFlags::CREATE | OFlags::EXCL) {
+            return Err(Errno::EXIST.into());
+        }
+        let held = self.held(node)?;
+        let flags = flags.difference(OFlags::CREATE | OFlags::EXCL);
+        Ok(Outcome::Done(self.permit(subject, Open { held, flags })?.act(self, subject)?))
+    }
+}
