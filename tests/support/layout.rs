@@ -109,6 +109,23 @@ pub struct Layer {
     pub size: u64,
 }
 
+/// One entry of a layer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Found {
+    /// Permission bits with setuid, setgid and sticky.
+    pub mode: u32,
+    /// Owner.
+    pub uid: u64,
+    /// Group.
+    pub gid: u64,
+    /// Seconds since 1970.
+    pub mtime: u64,
+    /// The target of a link of either kind.
+    pub link: Option<PathBuf>,
+    /// The content of a file.
+    pub content: Vec<u8>,
+}
+
 impl Image {
     /// Reads the layout's only image and verifies its manifest, configuration and every layer: digest, size, DiffID.
     pub fn verify(dir: &Path) -> Result<Self> {
@@ -157,6 +174,37 @@ impl Image {
             })
         })
         .collect()
+    }
+
+    /// The entry of this name (without a leading slash) in the highest layer that has one; whiteouts are not followed.
+    pub fn entry(&self, name: &str) -> Result<Option<Found>> {
+        for layer in self.layers()?.iter().rev() {
+            let mut archive = tar::Archive::new(self.archive(layer)?);
+            for entry in archive.entries()? {
+                let mut entry = entry?;
+                let path = entry.path()?;
+                if path.strip_prefix("./").unwrap_or(&path) == Path::new(name) {
+                    let mut content = Vec::new();
+                    entry.read_to_end(&mut content)?;
+                    let header = entry.header();
+                    return Ok(Some(Found {
+                        mode: header.mode()?,
+                        uid: header.uid()?,
+                        gid: header.gid()?,
+                        mtime: header.mtime()?,
+                        link: entry.link_name()?.map(std::borrow::Cow::into_owned),
+                        content,
+                    }));
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    /// The content of a file that must be there, as text.
+    pub fn text(&self, name: &str) -> Result<String> {
+        let found = self.entry(name)?.with_context(|| format!("no layer has {name}"))?;
+        String::from_utf8(found.content).with_context(|| format!("{name} is not text"))
     }
 
     /// The uncompressed archive of a layer.

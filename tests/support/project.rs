@@ -1,12 +1,12 @@
 //! A build context made by a test, and the builds of it.
 
 use crate::base::Base;
-use crate::command::Outcome;
+use crate::command::{self, Outcome, command};
 use crate::image;
 use crate::layout::Image;
 use crate::pod::Pod;
 use crate::session::{Caller, Session};
-use crate::workspace::Scratch;
+use crate::workspace::{self, Scratch};
 use anyhow::{Context, Result};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -15,21 +15,33 @@ use std::path::{Path, PathBuf};
 /// A directory with a Dockerfile whose `FROM base` is the base image.
 #[derive(Debug)]
 pub struct Project {
-    dir: Scratch,
+    dir: PathBuf,
     base: Base,
+    _own: Scratch,
 }
 
 impl Project {
     /// A context that holds only this Dockerfile.
     pub fn new(base: &Base, dockerfile: &str) -> Result<Self> {
-        let project = Self { dir: Scratch::new("context")?, base: base.clone() };
+        let own = Scratch::new("context")?;
+        let project = Self { dir: own.path().to_path_buf(), base: base.clone(), _own: own };
         project.file("Dockerfile", dockerfile)?;
         Ok(project)
     }
 
+    /// A copy of `examples/NAME`, to which files may be added.
+    pub fn example(base: &Base, name: &str) -> Result<Self> {
+        let own = Scratch::new("context")?;
+        let dir = own.path().join(name);
+        let mut copy = command("cp", ["-r"]);
+        copy.arg(workspace::root().join("examples").join(name)).arg(&dir);
+        command::run(copy)?.success()?;
+        Ok(Self { dir, base: base.clone(), _own: own })
+    }
+
     /// The context's directory.
     pub fn path(&self) -> &Path {
-        self.dir.path()
+        &self.dir
     }
 
     /// One more file, readable by all.

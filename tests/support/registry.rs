@@ -7,7 +7,7 @@ use std::fs;
 use std::io::{Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
 use std::path::Path;
-use std::process::{Child, Stdio};
+use std::process::Child;
 use std::time::{Duration, Instant};
 
 /// A running registry.
@@ -35,9 +35,10 @@ impl Registry {
         );
         fs::write(&config, text)?;
         let log = fs::File::create(data.path().join("log"))?;
+        let accesses = fs::File::create(data.path().join("accesses"))?;
         let process = command("docker-registry", ["serve"])
             .arg(&config)
-            .stdout(Stdio::null())
+            .stdout(accesses)
             .stderr(log)
             .spawn()
             .context("cannot start docker-registry")?;
@@ -73,6 +74,12 @@ impl Registry {
     /// What it has logged.
     pub fn log(&self) -> String {
         fs::read_to_string(self.data.path().join("log")).unwrap_or_default()
+    }
+
+    /// The requests that it has answered, a line each, in the common log format.
+    pub fn accesses(&self) -> Result<Vec<String>> {
+        let text = fs::read_to_string(self.data.path().join("accesses")).context("the access log")?;
+        Ok(text.lines().map(str::to_owned).collect())
     }
 
     fn wait_until_it_answers(&mut self) -> Result<()> {
