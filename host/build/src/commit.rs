@@ -1,0 +1,31 @@
+//! A changeset to a blob in the store.
+
+use std::fs::File;
+use std::io;
+
+use wbuild_layer::{Blob, ChangeSet, RootPath, Threads, WriteError, write_layer};
+use wbuild_oci::Compression;
+use wbuild_store::{Expected, Store, StoreError};
+
+/// Why a layer was not committed.
+#[derive(Debug, thiserror::Error)]
+pub enum CommitError {
+    /// The layer could not be written.
+    #[error(transparent)]
+    Write(#[from] WriteError),
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// Writes the layer of `changes`, whose files `open` gives, and puts it into the store.
+pub(crate) fn commit(
+    store: &Store,
+    changes: &ChangeSet,
+    open: impl FnMut(&RootPath) -> io::Result<File>,
+) -> Result<Blob, CommitError> {
+    let ingest = store.ingest(Expected::anything())?;
+    let (ingest, blob) = write_layer(changes, open, Compression::Gzip, Threads::available(), ingest)?;
+    ingest.commit()?;
+    Ok(blob)
+}

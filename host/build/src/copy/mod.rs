@@ -1,0 +1,300 @@
+//! COPY and ADD: files from a context, a directory or another tree into a stage's tree.
+//!
+//! The rules are BuildKit's (its file operation over fsutil's copy): missing directories of the destination are made with mode
+//! 0755 and the owner of --chown; a directory stands for its content; a file goes into a directory that is there or that the
+//! Dockerfile says is one; a directory that exists keeps its attributes if it is the destination itself and gets the
+//! source's beneath it; a file replaces a file or link, never a directory. Nothing is followed out of either root.
+
+mod archive;
+mod mode;
+mod select;
+
+use std::collections::BTreeMap;
+use std::io;
+
+use wbuild_layer::{RootPath, Timestamp};
+use wbuild_plan::{Chmod, CopyDest, CopyKind, CopySource, DestShape};
+
+use crate::error::FilesError;
+use crate::files::{self, Files, Kind, Last, Node, node, unreadable};
+use crate::tree::{Attributes, Tree};
+
+/// What every source of one COPY shares.
+pub(crate) struct Copier<'a> {
+    pub(crate) tree: &'a Tree,
+    pub(crate) kind: CopyKind,
+    /// `None` keeps the source's owner, which is root in a context.
+    pub(crate) owner: Option<(u32, u32)>,
+    pub(crate) chmod: Option<&'a Chmod>,
+}
+
+/// Whether a directory that is there already takes the source's attributes.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Existing {
+    Keeps,
+    Takes,
+}
+
+impl Copier<'_> {
+    /// Copies one source to its destination. What could not be copied but is no error is told to `note`.
+    pub(crate) fn copy(
+        &self,
+        from: &dyn Files,
+        source: &CopySource,
+        dest: &CopyDest,
+        note: &mut dyn FnMut(&str),
+    ) -> Result<(), FilesError> {
+        match source {
+            CopySource::Inline { name, content } => self.inline(name, content, dest),
+            CopySource::Path { pattern, written } => {
+                for found in select::sources(from, pattern, written)? {
+                    self.one(from, &found, written, dest, note)?;
+                }
+                Ok(())
+            }
+        }
+    }
+
+    fn one(
+        &self,
+        from: &dyn Files,
+        found: &RootPath,
+        written: &str,
+        dest: &CopyDest,
+        note: &mut dyn FnMut(&str),
+    ) -> Result<(), FilesError> {
+        let source = files::resolve(from, found, Last::Follow)?;
+        let missing = || FilesError::Missing {
+            written: written.to_owned(),
+            place: from.place().to_owned(),
+            ignored: if from.hides(&source) { crate::error::Ignored::Yes } else { crate::error::Ignored::No },
+        };
+        let what = node(from, &source)?.ok_or_else(missing)?;
+        if self.kind == CopyKind::Add && what.kind == Kind::File {
+            let opened = from.open(&source).map_err(|error| unreadable(from, &source, error))?;
+            if let Some(archive) = archive::detect(opened, written)? {
+                let target = self.destination(dest, None)?;
+                self.make_dirs(&target)?;
+                return archive.unpack(self.tree, &target);
+            }
+        }
+        // The name is the written one's, whatever a link leads to.
+        let name = if what.is_dir() { None } else { found.file_name() };
+        let target = self.destination(dest, name)?;
+        if what.is_dir() && node(self.tree, &target)?.is_none() {
+            self.make_dirs(&target)?;
+            self.attributes(from, &source, &what, &target)?;
+        } else if let Some(parent) = target.parent() {
+            self.make_dirs(&parent)?;
+        }
+        Walk { copier: self, from, note, inodes: BTreeMap::new() }.copy(&source, &what, &target, Existing::Keeps)
+    }
+
+    fn inline(&self, name: &str, content: &str, dest: &CopyDest) -> Result<(), FilesError> {
+        let target = self.destination(dest, Some(name.as_bytes()))?;
+        if let Some(parent) = target.parent() {
+            self.make_dirs(&parent)?;
+        }
+        self.make_room(&target, name)?;
+        let mut file = self.tree.create_file(&target).map_err(write("create", &target))?;
+        io::Write::write_all(&mut file, content.as_bytes()).map_err(write("write", &target))?;
+        let node = Node {
+            kind: Kind::File,
+            mode: 0o644,
+            uid: 0,
+            gid: 0,
+            mtime: Timestamp::default(),
+            shared: None,
+        };
+        self.apply(&node, Default::default(), &target)
+    }
+
+    /// The destination as a path without links: `name` within it where it is, or must be, a directory.
+    fn destination(&self, dest: &CopyDest, name: Option<&[u8]>) -> Result<RootPath, FilesError> {
+        let path = RootPath::new(&dest.path).map_err(|error| FilesError::Conflict {
+            source_path: String::new(),
+            target: RootPath::root(),
+            reason: if matches!(error, wbuild_layer::RootPathError::Nul(_)) { "a NUL byte" } else { "a .. component" },
+        })?;
+        if dest.shape == DestShape::Directory {
+            self.make_dirs(&files::resolve(self.tree, &path, Last::Follow)?)?;
+        }
+        let resolved = files::resolve(self.tree, &path, Last::Follow)?;
+        match name {
+            Some(name) if resolved.is_root() || node(self.tree, &resolved)?.is_some_and(|node| node.is_dir()) => {
+                resolved.join(name).map_err(|error| write("create", &resolved)(io::Error::other(error)))
+            }
+            _ => Ok(resolved),
+        }
+    }
+
+    /// Makes a directory and its missing parents.
+    fn make_dirs(&self, path: &RootPath) -> Result<(), FilesError> {
+        make_dirs(self.tree, path, self.owner.unwrap_or((0, 0)))
+    }
+
+    /// Removes what a file is about to replace.
+    fn make_room(&self, target: &RootPath, source: &str) -> Result<(), FilesError> {
+        match node(self.tree, target)? {
+            None => Ok(()),
+            Some(there) if there.is_dir() => Err(FilesError::Conflict {
+                source_path: source.to_owned(),
+                target: target.clone(),
+                reason: "a directory is there",
+            }),
+            Some(_) => self.tree.remove_file(target).map_err(write("replace", target)),
+        }
+    }
+
+    fn attributes(
+        &self,
+        from: &dyn Files,
+        source: &RootPath,
+        node: &Node,
+        target: &RootPath,
+    ) -> Result<(), FilesError> {
+        let kept = matches!(node.kind, Kind::File | Kind::Directory);
+        let xattrs = if kept {
+            from.xattrs(source).map_err(|error| unreadable(from, source, error))?
+        } else {
+            Default::default()
+        };
+        self.apply(node, xattrs, target)
+    }
+
+    fn apply(&self, node: &Node, xattrs: wbuild_layer::Xattrs, target: &RootPath) -> Result<(), FilesError> {
+        let (uid, gid) = self.owner.unwrap_or((node.uid, node.gid));
+        let mode = match (self.chmod, node.kind) {
+            (_, Kind::Symlink) => None,
+            (Some(chmod), _) => Some(mode::apply(chmod, node.mode, node.is_dir())),
+            (None, _) => Some(node.mode),
+        };
+        let attributes = Attributes { uid, gid, mode, mtime: node.mtime, xattrs };
+        self.tree.set_attributes(target, &attributes).map_err(write("set the attributes of", target))
+    }
+}
+
+/// The copy of one source: a file, or a directory with what is beneath it.
+struct Walk<'a> {
+    copier: &'a Copier<'a>,
+    from: &'a dyn Files,
+    note: &'a mut dyn FnMut(&str),
+    /// Where the first name of a file with several went.
+    inodes: BTreeMap<(u64, u64), RootPath>,
+}
+
+impl Walk<'_> {
+    fn copy(
+        &mut self,
+        source: &RootPath,
+        what: &Node,
+        target: &RootPath,
+        existing: Existing,
+    ) -> Result<(), FilesError> {
+        let Copier { tree, .. } = self.copier;
+        if what.is_dir() {
+            return self.directory(source, what, target, existing);
+        }
+        if what.kind == Kind::Socket {
+            (self.note)(&format!("{source} is a socket and was left out"));
+            return Ok(());
+        }
+        self.copier.make_room(target, &source.to_string())?;
+        if let Some(first) = what.shared.and_then(|inode| self.inodes.get(&inode)) {
+            return tree.hard_link(first, target).map_err(write("link", target));
+        }
+        match what.kind {
+            Kind::File => {
+                let mut content = self.from.open(source).map_err(|error| unreadable(self.from, source, error))?;
+                let mut file = tree.create_file(target).map_err(write("create", target))?;
+                io::copy(&mut content, &mut file).map_err(write("write", target))?;
+            }
+            Kind::Symlink => {
+                let text = self.from.read_link(source).map_err(|error| unreadable(self.from, source, error))?;
+                tree.symlink(&text, target).map_err(write("make the link", target))?;
+            }
+            kind => tree.make_node(target, kind).map_err(write("make the special file", target))?,
+        }
+        if let Some(inode) = what.shared {
+            self.inodes.insert(inode, target.clone());
+        }
+        self.copier.attributes(self.from, source, what, target)
+    }
+
+    fn directory(
+        &mut self,
+        source: &RootPath,
+        what: &Node,
+        target: &RootPath,
+        existing: Existing,
+    ) -> Result<(), FilesError> {
+        let tree = self.copier.tree;
+        let takes = match node(tree, target)? {
+            None => {
+                tree.make_dir(target).map_err(write("make the directory", target))?;
+                Existing::Takes
+            }
+            Some(there) if there.is_dir() => existing,
+            Some(_) => {
+                return Err(FilesError::Conflict {
+                    source_path: source.to_string(),
+                    target: target.clone(),
+                    reason: "something that is not a directory is there",
+                });
+            }
+        };
+        for name in self.from.list(source).map_err(|error| unreadable(self.from, source, error))? {
+            let join = |path: &RootPath| {
+                path.join(&name).map_err(|error| unreadable(self.from, path, io::Error::other(error)))
+            };
+            let (child, child_target) = (join(source)?, join(target)?);
+            // What is excluded is listed and not there.
+            if let Some(node) = node(self.from, &child)? {
+                self.copy(&child, &node, &child_target, Existing::Takes)?;
+            }
+        }
+        // Last: making the children moved the directory's time.
+        if takes == Existing::Takes { self.copier.attributes(self.from, source, what, target) } else { Ok(()) }
+    }
+}
+
+/// Makes the directory `path` and its missing parents, mode 0755. Links in it are followed within the tree; returns where it
+/// really is.
+pub(crate) fn make_dirs(tree: &Tree, path: &RootPath, owner: (u32, u32)) -> Result<(), FilesError> {
+    let resolved = files::resolve(tree, path, Last::Follow)?;
+    let mut missing = Vec::new();
+    let mut at = Some(resolved);
+    while let Some(path) = at.filter(|path| !path.is_root()) {
+        match node(tree, &path)? {
+            None => {
+                at = path.parent();
+                missing.push(path);
+            }
+            Some(there) if there.is_dir() => break,
+            Some(_) => {
+                return Err(FilesError::Conflict {
+                    source_path: "a directory".to_owned(),
+                    target: path,
+                    reason: "something that is not a directory is there",
+                });
+            }
+        }
+    }
+    for path in missing.iter().rev() {
+        tree.make_dir(path).map_err(write("make the directory", path))?;
+        let attributes = Attributes {
+            uid: owner.0,
+            gid: owner.1,
+            mode: Some(0o755),
+            mtime: Timestamp::default(),
+            xattrs: Default::default(),
+        };
+        tree.set_attributes(path, &attributes).map_err(write("set the attributes of", path))?;
+    }
+    Ok(())
+}
+
+pub(crate) fn write(action: &'static str, path: &RootPath) -> impl FnOnce(io::Error) -> FilesError {
+    let path = path.clone();
+    move |source| FilesError::Write { action, path, source }
+}

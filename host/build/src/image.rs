@@ -1,0 +1,156 @@
+//! The image a stage has become so far: its layers, history and configuration, and the documents made of them.
+//!
+//! Nothing is read from a clock: `created` is given.
+
+use wbuild_layer::Blob;
+use wbuild_oci::{Compression, Descriptor, Digest, Execution, History, ImageConfig, Manifest, Platform, Time, media};
+use wbuild_plan::{HISTORY_COMMENT, LayerKind};
+use wbuild_store::{Image, Store, StoreError};
+
+/// A stage's image while it grows.
+#[derive(Clone, Debug)]
+pub(crate) struct Growing {
+    config: ImageConfig,
+    layers: Vec<Descriptor>,
+}
+
+impl Growing {
+    /// `FROM scratch`.
+    pub(crate) fn scratch(platform: &Platform) -> Self {
+        Self { config: ImageConfig::scratch(platform), layers: Vec::new() }
+    }
+
+    /// From a base image. Its layers become OCI layers by name (the bytes are the same), and history that is missing
+    /// is filled up, as BuildKit does both.
+    pub(crate) fn from_base(image: &Image) -> Self {
+        let mut config = image.config.clone();
+        let layers: Vec<Descriptor> = image.manifest.layers.iter().map(as_oci).collect();
+        let told = config.history.iter().filter(|entry| !entry.empty_layer).count();
+        if told > layers.len() {
+            // It speaks of layers that are not there: none of it can be matched to a layer.
+            config.history.clear();
+        }
+        let told = told.min(layers.len()) * usize::from(told <= layers.len());
+        for _ in told..layers.len() {
+            let created = config.created;
+            config.history.push(History {
+                created,
+                comment: "buildkit.exporter.image.v0".to_owned(),
+                ..History::default()
+            });
+        }
+        Self { config, layers }
+    }
+
+    /// The layers with the digests of their content, lowest first.
+    pub(crate) fn layers_with_diff_ids(&self) -> Vec<(Descriptor, Digest)> {
+        self.layers.iter().cloned().zip(self.config.rootfs.diff_ids.iter().copied()).collect()
+    }
+
+    /// Adds a history entry, with its layer if it has one.
+    pub(crate) fn push(&mut self, history: Option<&wbuild_plan::History>, layer: Option<&Blob>, created: Time) {
+        if let Some(history) = history {
+            self.config.history.push(History {
+                created: Some(created),
+                created_by: history.created_by.clone(),
+                comment: HISTORY_COMMENT.to_owned(),
+                empty_layer: history.layer == LayerKind::Empty,
+                ..History::default()
+            });
+        }
+        if let Some(layer) = layer {
+            self.config.rootfs.diff_ids.push(layer.diff_id);
+            self.layers.push(layer.descriptor());
+        }
+    }
+
+    /// Puts manifest and config into the store; returns the manifest and the config's descriptor.
+    pub(crate) fn write(
+        &self,
+        store: &Store,
+        execution: &Execution,
+        author: Option<&str>,
+        created: Time,
+    ) -> Result<(Descriptor, Descriptor), StoreError> {
+        let mut config = self.config.clone();
+        config.config = execution.clone();
+        config.created = Some(created);
+        if let Some(author) = author {
+            config.author = author.to_owned();
+        }
+        // As BuildKit with SOURCE_DATE_EPOCH: nothing in the image is younger than the image.
+        for entry in &mut config.history {
+            if entry.created.is_some_and(|time| (time.unix(), time.nanoseconds()) > (created.unix(), created.nanoseconds())) {
+                entry.created = Some(created);
+            }
+        }
+        let config = store.ingest_bytes(media::CONFIG, &config.to_bytes())?;
+        let manifest = Manifest::new(config.clone(), self.layers.clone());
+        let manifest = store.ingest_bytes(media::MANIFEST, &manifest.to_bytes())?;
+        Ok((manifest, config))
+    }
+
+    /// What the image is for.
+    pub(crate) fn platform(&self) -> Platform {
+        self.config.platform()
+    }
+}
+
+fn as_oci(layer: &Descriptor) -> Descriptor {
+    let media_type = match layer.kind() {
+        media::Kind::Layer(compression) => Compression::media_type(compression).to_owned(),
+        _ => layer.media_type.clone(),
+    };
+    let mut descriptor = Descriptor::new(media_type, layer.digest, layer.size);
+    descriptor.urls.clone_from(&layer.urls);
+    descriptor
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn base(layers: usize, history: &[bool]) -> Image {
+        let mut config = ImageConfig::scratch(&Platform::default());
+        config.rootfs.diff_ids = vec![Digest::of(b"diff"); layers];
+        config.history =
+            history.iter().map(|empty| History { empty_layer: *empty, ..History::default() }).collect();
+        let layer = Descriptor::new(media::DOCKER_LAYER_GZIP, Digest::of(b"layer"), 5);
+        let manifest = Manifest::new(Descriptor::of(media::DOCKER_CONFIG, b"{}"), vec![layer; layers]);
+        Image { descriptor: manifest.descriptor(), manifest, config }
+    }
+
+    fn entries(growing: &Growing) -> usize {
+        growing.config.history.iter().filter(|entry| !entry.empty_layer).count()
+    }
+
+    #[test]
+    fn every_layer_of_a_base_has_a_history_entry() {
+        for (layers, history) in [(2, &[false, true, false][..]), (2, &[]), (3, &[false]), (1, &[false, false])] {
+            let growing = Growing::from_base(&base(layers, history));
+            assert_eq!(entries(&growing), layers, "{layers} layers, {history:?}");
+        }
+    }
+
+    #[test]
+    fn docker_layers_become_oci_layers() {
+        let growing = Growing::from_base(&base(1, &[false]));
+        assert_eq!(growing.layers[0].media_type, media::LAYER_GZIP);
+    }
+
+    #[test]
+    fn history_is_not_younger_than_the_image() {
+        let dir = tempfile::tempdir().unwrap();
+        let dir = cap_std::fs::Dir::open_ambient_dir(dir.path(), cap_std::ambient_authority()).unwrap();
+        let store = Store::open(&dir).unwrap();
+        let mut growing = Growing::scratch(&Platform::default());
+        let history = wbuild_plan::History { created_by: "ENV a=b".into(), layer: LayerKind::Empty };
+        growing.push(Some(&history), None, Time::from_unix(99));
+        let (_, config) = growing.write(&store, &Execution::default(), Some("me"), Time::from_unix(7)).unwrap();
+        let config = ImageConfig::parse(&store.read(&config.digest, 1 << 20).unwrap()).unwrap();
+        assert_eq!(config.history[0].created.unwrap().unix(), 7);
+        assert_eq!(config.history[0].comment, HISTORY_COMMENT);
+        assert_eq!(config.created.unwrap().unix(), 7);
+        assert_eq!(config.author, "me");
+    }
+}

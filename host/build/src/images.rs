@@ -1,0 +1,237 @@
+//! The images a build needs: resolved in parallel, from registries, layouts or by another name.
+//!
+//! Resolving brings manifest and config into the store; layers come when a tree or the result needs them.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use tokio::runtime::Runtime;
+use tokio::task::JoinSet;
+use wbuild_monitor::Cancel;
+use wbuild_oci::{Descriptor, Reference};
+use wbuild_plan::{ImageOrigin, ImageRequest, Images, Span, Wanted};
+use wbuild_store::{Image, Remote, RemoteError, Store};
+
+use crate::error::BuildError;
+use crate::progress::{Reporter, Running};
+use crate::request::NamedContext;
+use crate::transfer::Transfers;
+
+/// An image of the build.
+pub(crate) struct Resolved {
+    pub(crate) image: Image,
+    /// Where its layers come from; `None` where they are in the store.
+    remote: Option<Reference>,
+    span: Span,
+}
+
+/// The images of a build, and the way to more.
+pub(crate) struct ImageSet<'a> {
+    store: &'a Store,
+    remote: Arc<dyn Remote>,
+    contexts: &'a BTreeMap<String, NamedContext>,
+    reporter: &'a Reporter,
+    cancel: &'a Cancel,
+    /// Made when a registry is needed first: most builds from layouts need none.
+    runtime: Option<Runtime>,
+    found: BTreeMap<ImageRequest, Resolved>,
+}
+
+impl<'a> ImageSet<'a> {
+    pub(crate) fn new(
+        store: &'a Store,
+        remote: Arc<dyn Remote>,
+        contexts: &'a BTreeMap<String, NamedContext>,
+        reporter: &'a Reporter,
+        cancel: &'a Cancel,
+    ) -> Self {
+        Self { store, remote, contexts, reporter, cancel, runtime: None, found: BTreeMap::new() }
+    }
+
+    pub(crate) fn get(&self, request: &ImageRequest) -> Option<&Resolved> {
+        self.found.get(request)
+    }
+
+    /// The configurations, as a plan wants them.
+    pub(crate) fn configs(&self) -> Images {
+        self.found.iter().map(|(request, resolved)| (request.clone(), resolved.image.config.clone())).collect()
+    }
+
+    /// Resolves every image that is wanted, registries in parallel.
+    pub(crate) fn resolve(&mut self, wanted: Vec<Wanted>) -> Result<(), BuildError> {
+        let mut remote = Vec::new();
+        for Wanted { image, span } in wanted {
+            match self.local(&image)? {
+                Some(found) => {
+                    self.found.insert(image, Resolved { image: found, remote: None, span });
+                }
+                None => {
+                    let reference = self.reference(&image, span)?;
+                    remote.push((image, span, reference));
+                }
+            }
+        }
+        if remote.is_empty() { Ok(()) } else { self.resolve_remote(remote) }
+    }
+
+    /// An image that a layout holds.
+    fn local(&self, image: &ImageRequest) -> Result<Option<Image>, BuildError> {
+        if image.origin != ImageOrigin::Context {
+            return Ok(None);
+        }
+        let Some(NamedContext::Layout { source, pick, path }) = self.contexts.get(&image.name) else {
+            return Ok(None);
+        };
+        let running = self.reporter.start(&format!("[{}] import from {}", image.name, path.display()));
+        let found = wbuild_store::import(self.store, source, pick, &image.platform).map_err(|source| {
+            BuildError::Layout { name: image.name.clone(), path: path.clone(), source: Box::new(source) }
+        })?;
+        running.done();
+        Ok(Some(found))
+    }
+
+    fn reference(&self, image: &ImageRequest, span: Span) -> Result<Reference, BuildError> {
+        if let (ImageOrigin::Context, Some(NamedContext::Image(reference))) =
+            (image.origin, self.contexts.get(&image.name))
+        {
+            return Ok(reference.clone());
+        }
+        image.name.parse().map_err(|error: wbuild_oci::ReferenceError| BuildError::Reference {
+            message: error.to_string(),
+            span,
+        })
+    }
+
+    fn resolve_remote(&mut self, wanted: Vec<(ImageRequest, Span, Reference)>) -> Result<(), BuildError> {
+        let runtime = self.runtime()?;
+        let mut tasks = JoinSet::new();
+        for (image, span, reference) in wanted {
+            let running = self.reporter.start(&format!("[internal] load metadata for {}", reference.familiar()));
+            let (store, remote) = (self.store.clone(), Arc::clone(&self.remote));
+            let task = async move {
+                let result = remote.resolve(&store, &reference, &image.platform).await;
+                (image, span, reference, running, result)
+            };
+            tasks.spawn_on(task, runtime.handle());
+        }
+        let cancel = self.cancel.clone();
+        let mut resolved = Vec::new();
+        let outcome = runtime.block_on(async {
+            while let Some(joined) = until_cancelled(&cancel, tasks.join_next()).await? {
+                let (image, span, reference, running, result) = joined.map_err(|_| BuildError::Cancelled)?;
+                let found = result.map_err(|source| pull_error(&image.name, span, source))?;
+                running.done();
+                resolved.push((image, Resolved { image: found, remote: Some(reference), span }));
+            }
+            Ok(())
+        });
+        self.runtime = Some(runtime);
+        self.found.extend(resolved);
+        outcome
+    }
+
+    /// Brings layers of an image into the store.
+    pub(crate) fn fetch(&mut self, request: &ImageRequest) -> Result<(), BuildError> {
+        let Some(resolved) = self.found.get(request) else { return Ok(()) };
+        let Some(reference) = resolved.remote.clone() else { return Ok(()) };
+        let missing = missing(self.store, &resolved.image.manifest.layers)?;
+        if missing.is_empty() {
+            return Ok(());
+        }
+        let span = resolved.span;
+        let runtime = self.runtime()?;
+        let running = self.reporter.start(&format!("[internal] pull {}", reference.familiar()));
+        let transfers = Transfers::new(running);
+        let fetched = runtime.block_on(until_cancelled(
+            self.cancel,
+            self.remote.fetch(self.store, &reference, &missing, &transfers),
+        ));
+        self.runtime = Some(runtime);
+        finish(fetched, transfers.into_running(), |source| pull_error(&request.name, span, source))?;
+        Ok(())
+    }
+
+    /// Pushes an image under several names.
+    pub(crate) fn push(
+        &mut self,
+        manifest: &Descriptor,
+        to: &[Reference],
+    ) -> Result<Vec<wbuild_store::Pushed>, BuildError> {
+        let names: Vec<String> = to.iter().map(ToString::to_string).collect();
+        let runtime = self.runtime()?;
+        let running = self.reporter.start(&format!("pushing {}", names.join(", ")));
+        let transfers = Transfers::new(running);
+        let pushed = runtime.block_on(until_cancelled(
+            self.cancel,
+            self.remote.push(self.store, manifest, to, &transfers),
+        ));
+        self.runtime = Some(runtime);
+        finish(pushed, transfers.into_running(), |source| BuildError::Push { source: Box::new(source) })
+    }
+
+    fn runtime(&mut self) -> Result<Runtime, BuildError> {
+        match self.runtime.take() {
+            Some(runtime) => Ok(runtime),
+            None => tokio::runtime::Builder::new_multi_thread()
+                .worker_threads(2)
+                .thread_name("wbuild-net")
+                .enable_all()
+                .build()
+                .map_err(|source| BuildError::Host { action: "start the network threads of", path: "/".into(), source }),
+        }
+    }
+}
+
+impl Drop for ImageSet<'_> {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.runtime.take() {
+            // A name lookup that hangs must not hold up the end of a build.
+            runtime.shutdown_background();
+        }
+    }
+}
+
+/// The blobs of `layers` that the store does not have, each once.
+fn missing(store: &Store, layers: &[Descriptor]) -> Result<Vec<Descriptor>, BuildError> {
+    let mut missing: Vec<Descriptor> = Vec::new();
+    for layer in layers {
+        if !missing.iter().any(|there| there.digest == layer.digest) && !store.has(&layer.digest)? {
+            missing.push(layer.clone());
+        }
+    }
+    Ok(missing)
+}
+
+fn pull_error(name: &str, span: Span, source: RemoteError) -> BuildError {
+    BuildError::Pull { name: name.to_owned(), span, source: Box::new(source) }
+}
+
+fn finish<T>(
+    result: Result<Result<T, RemoteError>, BuildError>,
+    running: Running,
+    failed: impl FnOnce(RemoteError) -> BuildError,
+) -> Result<T, BuildError> {
+    match result {
+        Ok(Ok(value)) => {
+            running.done();
+            Ok(value)
+        }
+        Ok(Err(error)) => Err(failed(error)),
+        Err(error) => {
+            running.cancelled();
+            Err(error)
+        }
+    }
+}
+
+async fn until_cancelled<T>(cancel: &Cancel, work: impl Future<Output = T>) -> Result<T, BuildError> {
+    let cancelled = async {
+        while !cancel.is_cancelled() {
+            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        }
+    };
+    tokio::select! {
+        value = work => Ok(value),
+        () = cancelled => Err(BuildError::Cancelled),
+    }
+}

@@ -1,0 +1,130 @@
+//! What a build is asked to do and what it works with, as objects that `cli` made.
+//!
+//! No path is opened here: directories come as capabilities, text as bytes, engines and registries as traits.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::io::Write;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+
+use cap_std::fs::Dir;
+use wbuild_dockerfile::IgnoreFile;
+use wbuild_monitor::{Cancel, Engine, JournalCheck};
+use wbuild_oci::{Descriptor, Digest, Platform, Reference};
+use wbuild_store::{LayoutSource, Pick, Pushed, Remote, Store};
+
+use crate::progress::Progress;
+
+/// One build.
+pub struct BuildRequest {
+    /// The Dockerfile's text.
+    pub dockerfile: Vec<u8>,
+    /// Its name, for progress.
+    pub dockerfile_name: String,
+    /// `--build-arg`, expanded against the environment.
+    pub build_args: BTreeMap<String, String>,
+    /// `--target`.
+    pub target: Option<String>,
+    /// What the image is for; `None` is the build's own platform.
+    pub platform: Option<Platform>,
+    /// Where the build runs.
+    pub build_platform: Platform,
+    /// `--label`.
+    pub labels: BTreeMap<String, String>,
+    /// What times are held to.
+    pub epoch: EpochRule,
+    /// The build context.
+    pub context: ContextDir,
+    /// Named contexts.
+    pub contexts: BTreeMap<String, NamedContext>,
+    /// The image's names.
+    pub tags: Vec<Reference>,
+    /// Where the image goes.
+    pub outputs: Vec<Output>,
+    /// The host's resolv.conf, for the steps; empty where there is none.
+    pub resolv_conf: Vec<u8>,
+    /// Hold the journal of each step against full walks.
+    pub journal_check: JournalCheck,
+}
+
+/// What times are held to.
+pub use wbuild_plan::EpochRule;
+
+/// A directory that COPY reads from.
+pub struct ContextDir {
+    /// The directory.
+    pub dir: Dir,
+    /// What is hidden in it.
+    pub ignore: IgnoreFile,
+}
+
+/// A `--build-context`.
+pub enum NamedContext {
+    /// A directory.
+    Directory(ContextDir),
+    /// An image of a layout.
+    Layout {
+        /// The layout.
+        source: LayoutSource,
+        /// Which of its images.
+        pick: Pick,
+        /// Where it is, for messages.
+        path: PathBuf,
+    },
+    /// An image of a registry.
+    Image(Reference),
+}
+
+/// One place the image goes to.
+pub enum Output {
+    /// An OCI layout directory.
+    Layout {
+        /// The directory.
+        dir: Dir,
+        /// Where it is, for messages.
+        path: PathBuf,
+    },
+    /// An OCI layout as a tar in a file, which appears when it is complete.
+    Archive {
+        /// The file's directory.
+        dir: Dir,
+        /// Its name there.
+        name: OsString,
+        /// Where it is, for messages.
+        path: PathBuf,
+    },
+    /// An OCI layout as a tar to a stream.
+    Stream(Mutex<Box<dyn Write + Send>>),
+    /// Registries, under these names.
+    Registry(Vec<Reference>),
+}
+
+/// What a build works with.
+pub struct Wiring {
+    /// Where blobs, trees and scratch directories are.
+    pub store: Store,
+    /// The store's directory on the host: engines get trees by path.
+    pub store_path: PathBuf,
+    /// Registries.
+    pub remote: Arc<dyn Remote>,
+    /// What runs RUN steps.
+    pub engine: Arc<dyn Engine>,
+    /// Who is told.
+    pub progress: Arc<dyn Progress>,
+    /// Ends the build.
+    pub cancel: Cancel,
+}
+
+/// What came of a build.
+#[derive(Clone, Debug)]
+pub struct Built {
+    /// The manifest, in the store.
+    pub manifest: Descriptor,
+    /// The config's digest: the image's id.
+    pub config: Digest,
+    /// What the image is for.
+    pub platform: Platform,
+    /// Under which names it was pushed.
+    pub pushed: Vec<Pushed>,
+}

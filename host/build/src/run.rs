@@ -1,0 +1,137 @@
+//! One RUN step: its specification, the files it is given, the engine.
+//!
+//! What a step gets besides its tree (resolv.conf, hosts, the host name, heredoc scripts) lies in a scratch directory of its
+//! own and is mounted: none of it enters a layer. No credential is ever among it.
+
+use std::io::Write;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+use cap_std::fs::Dir;
+use wbuild_layer::{ChangeSet, RootPath};
+use wbuild_monitor::{
+    Cancel, Engine, EngineError, Exit, JournalCheck, Mount, MountAccess, MountSource, MtimeRule, Process, StepSpec,
+};
+use wbuild_plan::{Run, Step};
+use wbuild_policy::Policy;
+
+use crate::error::BuildError;
+use crate::progress::Running;
+use crate::users::ProcessUser;
+
+/// The host name of every step: it may end in files, so it is the same everywhere.
+pub(crate) const HOSTNAME: &str = "wbuild";
+
+/// What a step runs with that is not in the plan.
+pub(crate) struct RunContext<'a> {
+    pub(crate) engine: &'a dyn Engine,
+    pub(crate) cancel: &'a Cancel,
+    /// The tree's directory on the host.
+    pub(crate) tree: &'a Path,
+    /// An empty directory of this step's own, as a capability and as a path.
+    pub(crate) scratch: (&'a Dir, &'a Path),
+    pub(crate) user: ProcessUser,
+    pub(crate) mtimes: MtimeRule,
+    pub(crate) resolv_conf: &'a [u8],
+    pub(crate) journal_check: JournalCheck,
+}
+
+/// Runs the step and returns what it changed.
+pub(crate) fn run(
+    step: &Step,
+    run: &Run,
+    context: &RunContext<'_>,
+    running: &Running,
+) -> Result<ChangeSet, BuildError> {
+    let spec = StepSpec {
+        name: step.name.clone(),
+        tree: context.tree.to_owned(),
+        scratch: context.scratch.1.join("step"),
+        process: process(run, &context.user),
+        mounts: mounts(run, context)?,
+        mtimes: context.mtimes,
+        policy: Policy::default(),
+        journal_check: context.journal_check,
+    };
+    make_dir(context, "step")?;
+    let result = context.engine.run(&spec, running, context.cancel).map_err(|source| match source {
+        EngineError::Cancelled => BuildError::Cancelled,
+        source => BuildError::Engine { name: step.name.clone(), span: step.span, source: Box::new(source) },
+    })?;
+    for note in &result.notes {
+        running.note(note);
+    }
+    if context.cancel.is_cancelled() {
+        return Err(BuildError::Cancelled);
+    }
+    match result.exit {
+        Exit::Code(0) => Ok(result.changes),
+        exit => Err(BuildError::Step {
+            name: step.name.clone(),
+            span: step.span,
+            exit,
+            tail: running.last_lines(),
+        }),
+    }
+}
+
+fn process(run: &Run, user: &ProcessUser) -> Process {
+    let mut env: Vec<Vec<u8>> = run.env.iter().map(|entry| entry.clone().into_bytes()).collect();
+    // As runc: only where the image does not set it.
+    if !env.iter().any(|entry| entry.starts_with(b"HOME=")) {
+        env.push(format!("HOME={}", user.home).into_bytes());
+    }
+    Process {
+        argv: run.argv.iter().map(|arg| arg.clone().into_bytes()).collect(),
+        env,
+        cwd: run.cwd.clone().into_bytes(),
+        uid: user.uid,
+        gid: user.gid,
+        groups: user.groups.clone(),
+        hostname: HOSTNAME.to_owned(),
+    }
+}
+
+fn mounts(run: &Run, context: &RunContext<'_>) -> Result<Vec<Mount>, BuildError> {
+    let hosts = format!("127.0.0.1\tlocalhost {HOSTNAME}\n::1\tlocalhost ip6-localhost ip6-loopback\n");
+    let hostname = format!("{HOSTNAME}\n");
+    let mut mounts = Vec::new();
+    let provided: [(&str, &[u8], &str); 3] = [
+        ("resolv.conf", context.resolv_conf, "etc/resolv.conf"),
+        ("hosts", hosts.as_bytes(), "etc/hosts"),
+        ("hostname", hostname.as_bytes(), "etc/hostname"),
+    ];
+    for (name, content, target) in provided {
+        let source = file(context, Path::new(name), content, 0o644)?;
+        mounts.push(mount(target, source, MountAccess::ReadWrite));
+    }
+    if !run.files.is_empty() {
+        make_dir(context, "pipes")?;
+        for run_file in &run.files {
+            file(context, &Path::new("pipes").join(&run_file.name), run_file.content.as_bytes(), 0o755)?;
+        }
+        mounts.push(mount(Run::FILES_DIR, context.scratch.1.join("pipes"), MountAccess::ReadOnly));
+    }
+    Ok(mounts)
+}
+
+fn mount(target: &str, source: PathBuf, access: MountAccess) -> Mount {
+    let target = RootPath::new(target).unwrap_or_default();
+    Mount { target, source: MountSource::Host(source), access }
+}
+
+fn make_dir(context: &RunContext<'_>, name: &str) -> Result<(), BuildError> {
+    let path = context.scratch.1.join(name);
+    context.scratch.0.create_dir(name).map_err(|source| BuildError::Host { action: "make", path, source })
+}
+
+fn file(context: &RunContext<'_>, name: &Path, content: &[u8], mode: u32) -> Result<PathBuf, BuildError> {
+    let path = context.scratch.1.join(name);
+    let written = context.scratch.0.create(name).and_then(|mut file| {
+        file.write_all(content)?;
+        // The process's umask must not show.
+        file.set_permissions(cap_std::fs::Permissions::from_std(std::fs::Permissions::from_mode(mode)))
+    });
+    written.map_err(|source| BuildError::Host { action: "write", path: path.clone(), source })?;
+    Ok(path)
+}
