@@ -205,3 +205,6 @@ impl ImageConfig {
         .normalised()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -112,7 +112,9 @@ impl FromStr for Digest {
         let (algorithm, encoded) = text.split_once(':').ok_or_else(malformed)?;
         if algorithm != "sha256" {
             let known = !algorithm.is_empty()
-                && algorithm.bytes().all(|b| b.is_ascii_alphanumeric() || b"+._-".contains(&b));
+                && algorithm
+                    .bytes()
+                    .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b"+._-".contains(&b));
             return Err(if known { DigestError::Algorithm(text.to_owned()) } else { malformed() });
         }
         Self::from_hex(encoded).map_err(|_| malformed())

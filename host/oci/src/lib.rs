@@ -40,3 +40,6 @@ pub const ANNOTATION_IMAGE_NAME: &str = "io.containerd.image.name";
 pub const MANIFEST_LIMIT: u64 = 4 << 20;
 /// The largest image config that is read, in bytes.
 pub const CONFIG_LIMIT: u64 = 8 << 20;
+
+#[cfg(test)]
+mod tests;

@@ -171,3 +171,6 @@ impl FromStr for Platform {
         Ok(platform.normalised())
     }
 }
+
+#[cfg(test)]
+mod tests;

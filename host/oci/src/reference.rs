@@ -220,3 +220,6 @@ fn valid_tag(tag: &str) -> bool {
     (1..=128).contains(&tag.len())
         && tag.bytes().enumerate().all(|(at, byte)| word(byte) || (at > 0 && (byte == b'.' || byte == b'-')))
 }
+
+#[cfg(test)]
+mod tests;

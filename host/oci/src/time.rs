@@ -155,3 +155,6 @@ impl<'de> Deserialize<'de> for Time {
         text.parse().map_err(serde::de::Error::custom)
     }
 }
+
+#[cfg(test)]
+mod tests;
