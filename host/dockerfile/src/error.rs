@@ -113,27 +113,50 @@ pub fn nearest<'a>(found: &str, candidates: impl IntoIterator<Item = &'a str>) -
         return None;
     }
     let found = found.to_lowercase();
+    // A short word is near to too many others.
+    let limit = if found.chars().count() <= 4 { 1 } else { 2 };
     candidates
         .into_iter()
         .filter(|c| c.len() <= 64)
         .map(|c| (distance(&found, &c.to_lowercase()), c))
-        .filter(|(d, c)| *d <= 2 && *d < c.chars().count())
+        .filter(|(d, _)| *d <= limit)
         .min_by_key(|(d, _)| *d)
         .map(|(_, c)| c.to_owned())
 }
 
-// Levenshtein's distance.
+// Insertions, deletions, substitutions and swaps of neighbours (optimal string alignment).
 fn distance(a: &str, b: &str) -> usize {
-    let b: Vec<char> = b.chars().collect();
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, ca) in a.chars().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = i + 1;
-        for (j, cb) in b.iter().enumerate() {
-            let substitution = diagonal + usize::from(ca != *cb);
-            diagonal = row[j + 1];
-            row[j + 1] = substitution.min(diagonal + 1).min(row[j] + 1);
+    let (a, b): (Vec<char>, Vec<char>) = (a.chars().collect(), b.chars().collect());
+    let mut rows = vec![(0..=b.len()).collect::<Vec<usize>>()];
+    for i in 1..=a.len() {
+        let mut row = vec![i];
+        for j in 1..=b.len() {
+            let above: &[usize] = &rows[i - 1];
+            let substitution = above[j - 1] + usize::from(a[i - 1] != b[j - 1]);
+            let mut best = substitution.min(above[j] + 1).min(row[j - 1] + 1);
+            if i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1] {
+                best = best.min(rows[i - 2][j - 2] + 1);
+            }
+            row.push(best);
         }
+        rows.push(row);
     }
-    row[b.len()]
+    rows[a.len()][b.len()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_nearest_word_is_offered_only_when_it_is_near() {
+        let known = ["RUN", "ENV", "COPY", "ENTRYPOINT", "HEALTHCHECK"];
+        assert_eq!(nearest("rnu", known).as_deref(), Some("RUN"));
+        assert_eq!(nearest("CPOY", known).as_deref(), Some("COPY"));
+        assert_eq!(nearest("ENTRYPONT", known).as_deref(), Some("ENTRYPOINT"));
+        assert_eq!(nearest("HELTHCEHCK", known).as_deref(), Some("HEALTHCHECK"));
+        assert_eq!(nearest("FOO", known), None);
+        assert_eq!(nearest("", known), None);
+        assert_eq!(nearest(&"x".repeat(1 << 20), known), None);
+    }
 }

@@ -96,7 +96,7 @@ impl IgnoreFile {
             }
             let cleaned = clean(pattern);
             let relative = if cleaned.len() > 1 { cleaned.trim_start_matches('/') } else { &cleaned };
-            glob::check(relative).map_err(|source| IgnoreError::Malformed { line, source })?;
+            check(relative).map_err(|source| IgnoreError::Malformed { line, source })?;
             let matcher = Matcher::new(relative)
                 .map_err(|source| IgnoreError::TooLarge { line, source: Box::new(source) })?;
             patterns.push(Pattern { matcher, effect });
@@ -161,6 +161,18 @@ impl Matcher {
     }
 }
 
+// Go's regular expressions refuse a range that ends before it starts, which its globs take for an empty one.
+fn check(pattern: &str) -> Result<(), GlobError> {
+    let reversed = |token: &Token| match token {
+        Token::Class { ranges, .. } => ranges.iter().any(|(low, high)| low > high),
+        Token::Star | Token::Any | Token::Literal(_) => false,
+    };
+    if glob::tokens(pattern)?.iter().any(reversed) {
+        return Err(GlobError { pattern: pattern.to_owned(), why: "a range that ends before it starts" });
+    }
+    Ok(())
+}
+
 // As moby: `*` and `?` stop at slashes, `**/` is any number of directories, `**` at the end is everything.
 fn regex(pattern: &str) -> Result<Regex, regex::Error> {
     let mut out = String::from("^");
@@ -201,17 +213,11 @@ fn element(pattern: &str) -> usize {
 }
 
 fn class(out: &mut String, negated: bool, ranges: &[(char, char)]) {
-    let mut inside = String::new();
-    for (low, high) in ranges.iter().filter(|(low, high)| low <= high) {
-        inside.push_str(&format!("\\x{{{:x}}}-\\x{{{:x}}}", u32::from(*low), u32::from(*high)));
+    out.push_str(if negated { "[^" } else { "[" });
+    for (low, high) in ranges {
+        out.push_str(&format!("\\x{{{:x}}}-\\x{{{:x}}}", u32::from(*low), u32::from(*high)));
     }
-    match (inside.is_empty(), negated) {
-        (true, true) => out.push_str("(?s:.)"),
-        // Nothing is in an empty range.
-        (true, false) => out.push_str("[^\\x{0}-\\x{10FFFF}]"),
-        (false, true) => out.push_str(&format!("[^{inside}]")),
-        (false, false) => out.push_str(&format!("[{inside}]")),
-    }
+    out.push(']');
 }
 
 /// Go's `path.Clean`: no doubled slashes, no `.`, `..` resolved where it can be, no trailing slash; `.` for nothing.

@@ -80,6 +80,10 @@ fn errors_name_the_line() {
     let line = |text: &[u8]| IgnoreFile::parse(text).unwrap_err().to_string();
     assert_eq!(line(b"a\n!\n"), "line 2: a ! without a pattern");
     assert_eq!(line(b"a\n\n[x\n"), "line 3: malformed pattern \"[x\": a class without its ]");
+    assert_eq!(
+        line(b"[Local-Only]/"),
+        "line 1: malformed pattern \"[Local-Only]\": a range that ends before it starts"
+    );
     assert_eq!(line(b"\xFF"), "line 1 is not UTF-8");
 }
 
