@@ -28,4 +28,5 @@ pub use request::{
 pub use subject::{
     At, Base, Cwd, GuestPath, LastLink, NoViews, Subject, ViewKind, ViewNode, ViewPath, Views, Where,
 };
+pub use wbuild_policy::Policy;
 pub use wbuild_rootfs::{Finished, JournalCheck, MtimeRule, Owner, Root, RootError};

@@ -6,6 +6,7 @@
 use std::ffi::{CStr, CString};
 use std::os::fd::{FromRawFd, OwnedFd};
 
+use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use rustix::process::Pid;
 
@@ -50,6 +51,34 @@ pub fn execve(path: &CStr, argv: &[CString], envp: &[CString]) -> Errno {
     // outlives the call.
     let failed = unsafe { libc::execve(path.as_ptr(), argv.as_ptr(), envp.as_ptr()) };
     outcome(failed.into()).err().unwrap_or(Errno::NOEXEC)
+}
+
+/// The parent of every process that /proc shows, by id.
+///
+/// # Errors
+/// /proc cannot be listed.
+pub fn parents() -> Result<std::collections::HashMap<i32, i32>, Errno> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let proc = rustix::fs::open("/proc", flags, Mode::empty())?;
+    let mut parents = std::collections::HashMap::new();
+    for entry in rustix::fs::Dir::read_from(&proc)? {
+        let Some(pid) = entry?.file_name().to_str().ok().and_then(|name| name.parse().ok()) else { continue };
+        if let Some(parent) = parent_of(&proc, pid) {
+            parents.insert(pid, parent);
+        }
+    }
+    Ok(parents)
+}
+
+/// Field 4 of /proc/PID/stat; `None` when it is gone.
+fn parent_of(proc: &OwnedFd, pid: i32) -> Option<i32> {
+    let name = format!("{pid}/stat");
+    let file = rustix::fs::openat(proc, name.as_str(), OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).ok()?;
+    let mut text = [0; 1024];
+    let length = rustix::io::read(&file, &mut text).ok()?;
+    // The name of the program stands in parentheses and may hold any byte; the last one ends it.
+    let rest = text[..length].iter().rposition(|byte| *byte == b')').map(|end| &text[end + 1..length])?;
+    std::str::from_utf8(rest).ok()?.split_ascii_whitespace().nth(1)?.parse().ok()
 }
 
 /// Ends this process at once, without running destructors or exit handlers: for forked children.

@@ -1,6 +1,6 @@
 //! Jobs that may block: each has its own thread, and a watch interrupts it when its guest has a signal to take.
 //!
-//! Invariant: a job holds the broker's gate open, so the tree is not read before it ended; a guest that died ends
+//! Invariant: a job holds the step, so the tree is not read before it ended; a guest that died ends
 //! its job within a tick. Threads are not pooled: jobs wait for each other (both ends of a FIFO), so any bound
 //! on their number is a deadlock.
 
@@ -14,7 +14,7 @@ use wbuild_monitor::{Broken, Fault};
 use wbuild_sys::notify::{Listener, Notice};
 
 use super::answer::Deferred;
-use super::{Broker, Continues, Gate};
+use super::{Broker, Continues};
 use crate::call::{Call, Job};
 use crate::task::Task;
 
@@ -83,13 +83,11 @@ impl Broker {
     }
 
     fn run_job(&self, debt: Deferred, notice: Notice, task: &Arc<Task>, job: Job, name: &'static str) {
-        let gate = self.gate.read().unwrap_or_else(PoisonError::into_inner);
         let answer = debt.resume(&self.listener);
-        if *gate == Gate::Closed {
-            return;
-        }
+        let step = self.step.read().unwrap_or_else(PoisonError::into_inner);
+        let Some(step) = step.as_ref() else { return };
         self.watch.enter(notice.id, Arc::clone(task));
-        let mut call = Call::new(notice, task, &self.step, &self.listener);
+        let mut call = Call::new(notice, task, step, &self.listener);
         let outcome = catch_unwind(AssertUnwindSafe(|| job(&mut call)));
         self.watch.leave(notice.id);
         match outcome {

@@ -29,20 +29,21 @@ pub const RECEIVERS: usize = 4;
 /// The broker of one step.
 pub struct Broker {
     listener: Listener,
-    step: Step,
+    /// Handlers run while they hold it shared; gone once the broker is closed.
+    step: RwLock<Option<Step>>,
     rows: Vec<Option<&'static Row>>,
     tasks: Tasks,
     watch: Watch,
-    gate: RwLock<Gate>,
     broken: Mutex<Option<Broken>>,
     on_broken: Box<dyn Fn() + Send + Sync>,
 }
 
-/// Whether handlers may still run.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Gate {
-    Open,
-    Closed,
+/// What is left when a broker is closed.
+pub struct Closed {
+    /// The step, for its tree to be read; `None` at a second call.
+    pub step: Option<Step>,
+    /// Why it could not go on, if so.
+    pub broken: Option<Broken>,
 }
 
 impl Broker {
@@ -61,8 +62,8 @@ impl Broker {
             }
         }
         let (tasks, watch) = (Tasks::default(), Watch::default());
-        let gate = RwLock::new(Gate::Open);
-        Arc::new(Self { listener, step, rows, tasks, watch, gate, broken: Mutex::new(None), on_broken })
+        let step = RwLock::new(Some(step));
+        Arc::new(Self { listener, step, rows, tasks, watch, broken: Mutex::new(None), on_broken })
     }
 
     /// Starts the receivers; they end with the last guest process.
@@ -79,16 +80,11 @@ impl Broker {
         Ok(())
     }
 
-    /// Waits until no handler runs and lets none run any more; the reason why the step broke, if it did.
-    pub fn close(&self) -> Option<Broken> {
-        *self.gate.write().unwrap_or_else(PoisonError::into_inner) = Gate::Closed;
-        self.broken.lock().unwrap_or_else(PoisonError::into_inner).take()
-    }
-
-    /// What the step shares.
-    #[must_use]
-    pub fn step(&self) -> &Step {
-        &self.step
+    /// Waits until no handler runs, lets none run any more and gives the step back.
+    pub fn close(&self) -> Closed {
+        let step = self.step.write().unwrap_or_else(PoisonError::into_inner).take();
+        let broken = self.broken.lock().unwrap_or_else(PoisonError::into_inner).take();
+        Closed { step, broken }
     }
 
     fn receive(self: Arc<Self>) {
@@ -106,13 +102,11 @@ impl Broker {
 
     /// Serves one notification.
     fn serve(self: &Arc<Self>, notice: &Notice) {
-        let gate = self.gate.read().unwrap_or_else(PoisonError::into_inner);
         let answer = Answer::new(&self.listener, notice.id);
-        if *gate == Gate::Closed {
-            return;
-        }
+        let step = self.step.read().unwrap_or_else(PoisonError::into_inner);
+        let Some(step) = step.as_ref() else { return };
         let row = self.rows.get(notice.nr as usize).copied().flatten();
-        let action = row.map(|row| row.action_for(&notice.args, self.step.exec.cookie()));
+        let action = row.map(|row| row.action_for(&notice.args, step.exec.cookie()));
         let (handler, continues) = match action {
             Some(Action::Broker(handler)) => (handler, Continues::Never),
             Some(Action::Continuing(handler)) => (handler, Continues::Allowed),
@@ -123,7 +117,7 @@ impl Broker {
             Ok(task) => task,
             Err(errno) => return answer.errno(errno),
         };
-        let mut call = Call::new(*notice, &task, &self.step, &self.listener);
+        let mut call = Call::new(*notice, &task, step, &self.listener);
         let outcome = catch_unwind(AssertUnwindSafe(|| handler(&mut call)));
         let name = row.map_or("?", |row| row.name);
         match outcome {

@@ -1,0 +1,122 @@
+//! wbuild's half of the spawner: starts a supervisor for a step, streams its output, takes its result.
+//!
+//! Invariant: [`NativeEngine::run`] returns only when no process of the step is left, whatever happened; a cancelled step
+//! is killed at once. Several steps may run at the same time.
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+
+use rustix::pipe::PipeFlags;
+use wbuild_broker::exec::Strategy;
+use wbuild_monitor::{Cancel, Engine, EngineError, OutputSink, StepResult, StepSpec};
+
+use crate::output::{Seen, Watched};
+use crate::supervisor::SUPERVISOR_ARGUMENT;
+use crate::wire::{self, HostIdentity, Launch, Outcome, StrategyChoice};
+
+/// Whom steps run as on the host where wbuild runs as root: an id nobody uses, without a name.
+pub const SCRATCH_ID: u32 = 65321;
+
+/// Runs steps as native processes under the broker.
+#[derive(Clone, Debug)]
+pub struct NativeEngine {
+    /// The program to start as supervisor with [`SUPERVISOR_ARGUMENT`]: it calls [`crate::supervisor_main`].
+    pub exe: PathBuf,
+    /// How dynamic programs start; `None` finds out what this host's root allows.
+    pub strategy: Option<Strategy>,
+}
+
+impl Default for NativeEngine {
+    fn default() -> Self {
+        Self { exe: "/proc/self/exe".into(), strategy: None }
+    }
+}
+
+impl Engine for NativeEngine {
+    fn run(&self, spec: &StepSpec, output: &dyn OutputSink, cancel: &Cancel) -> Result<StepResult, EngineError> {
+        let broken = |what: &str, error: std::io::Error| EngineError::Broken {
+            step: spec.name.clone(),
+            detail: format!("{what}: {error}"),
+        };
+        let (mut child, mut watched) = self.start(spec).map_err(|error| broken("cannot start its supervisor", error))?;
+        let seen = watched.watch(output, cancel);
+        if !matches!(seen, Ok(Seen::Answer(_))) {
+            child.kill().map_err(|error| broken("cannot kill its supervisor", error))?;
+        }
+        let status = child.wait().map_err(|error| broken("cannot wait for its supervisor", error))?;
+        watched.wait_for_the_end().map_err(|error| broken("cannot wait for its processes", error))?;
+        match seen.map_err(|error| broken("cannot hear its supervisor", error))? {
+            Seen::Cancelled => Err(EngineError::Cancelled),
+            Seen::Answer(None) => Err(EngineError::Broken {
+                step: spec.name.clone(),
+                detail: format!("its supervisor ended without an answer ({status})"),
+            }),
+            Seen::Answer(Some(outcome)) => settle(spec, outcome),
+        }
+    }
+}
+
+fn settle(spec: &StepSpec, outcome: Outcome) -> Result<StepResult, EngineError> {
+    match outcome {
+        Outcome::Done(result) => Ok(*result),
+        Outcome::NotStarted { program, errno } => {
+            Err(EngineError::Start { program, source: std::io::Error::from_raw_os_error(errno) })
+        }
+        Outcome::Host { mechanism, hint } => Err(EngineError::Host { mechanism, hint }),
+        Outcome::Broken { detail } => Err(EngineError::Broken { step: spec.name.clone(), detail }),
+    }
+}
+
+impl NativeEngine {
+    /// Starts the supervisor and hands it the step.
+    fn start(&self, spec: &StepSpec) -> std::io::Result<(Child, Watched)> {
+        let (control, theirs) = UnixStream::pair()?;
+        let pipe = || rustix::pipe::pipe_with(PipeFlags::CLOEXEC);
+        let ((lifeline, their_lifeline), (stdout, guest_stdout), (stderr, guest_stderr)) = (pipe()?, pipe()?, pipe()?);
+        for ours in [&stdout, &stderr] {
+            rustix::io::ioctl_fionbio(ours, true)?;
+        }
+        let mut command = Command::new(&self.exe);
+        // An empty environment: nothing a step may see stands in wbuild's, and it may hold credentials.
+        command.arg(SUPERVISOR_ARGUMENT).env_clear();
+        command.stdin(Stdio::from(OwnedFd::from(theirs))).stdout(Stdio::null()).stderr(Stdio::inherit());
+        let child = command.spawn()?;
+        // The command holds the supervisor's end of the socket.
+        drop(command);
+        let launch = Launch { spec: spec.clone(), strategy: self.choice(), identity: identity() };
+        let given = [their_lifeline.as_fd(), guest_stdout.as_fd(), guest_stderr.as_fd()];
+        let sent = wire::send(&control, &launch, &given);
+        let watched = Watched { control, stdout: Some(stdout), stderr: Some(stderr), lifeline };
+        match sent {
+            Ok(()) => Ok((child, watched)),
+            Err(error) => {
+                reap(child);
+                Err(error)
+            }
+        }
+    }
+
+    fn choice(&self) -> StrategyChoice {
+        match self.strategy {
+            None => StrategyChoice::Detect,
+            Some(Strategy::Planted) => StrategyChoice::Planted,
+            Some(Strategy::Loader) => StrategyChoice::Loader,
+        }
+    }
+}
+
+/// A supervisor that never got its step has no children yet.
+fn reap(mut child: Child) {
+    let _gone = child.kill();
+    let _status = child.wait();
+}
+
+fn identity() -> HostIdentity {
+    if rustix::process::geteuid().is_root() {
+        HostIdentity::Scratch { uid: SCRATCH_ID, gid: SCRATCH_ID }
+    } else {
+        HostIdentity::Caller
+    }
+}

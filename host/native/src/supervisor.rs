@@ -1,0 +1,359 @@
+//! The supervisor of one step: confines itself, starts the reaper, answers the guest's calls, reads the tree at the end.
+//!
+//! Invariant: it enters its Landlock domain before it has children or threads; it is never the guest's parent (a wait
+//! of its threads would eat ptrace stops); it reads the tree only after the reaper said that nobody is left. It holds
+//! no credential, is not dumpable, and when it dies the reaper ends the step.
+
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use rustix::event::{PollFd, PollFlags};
+use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
+use rustix::pipe::PipeFlags;
+use rustix::process::{DumpableBehavior, Pid, Resource, Rlimit};
+use wbuild_broker::exec::{Execs, Strategy};
+use wbuild_broker::identity::StepId;
+use wbuild_broker::serve::{Broker, Closed};
+use wbuild_broker::{Step, filter};
+use wbuild_monitor::{Broken, GuestPath, Monitor, MountSource, Owner, Root, StepResult, StepSpec};
+use wbuild_sys::notify::Listener;
+use wbuild_sys::process::Forked;
+
+use crate::confine::{self, Fence, Places};
+use crate::guest::Embryo;
+use crate::reaper::Ends;
+use crate::stub::{INTERPRETERS, STUB};
+use crate::wire::{self, Boot, HostIdentity, Launch, Outcome, Reaped, Stage, StrategyChoice};
+
+/// The first argument by which the binary knows that it is a supervisor.
+pub const SUPERVISOR_ARGUMENT: &str = "__supervisor";
+
+/// Runs as a supervisor; its exit code. The control socket is standard input. Called before the process has threads.
+#[must_use]
+pub fn supervisor_main() -> i32 {
+    let Ok(control) = wbuild_sys::process::inherited(0).map(UnixStream::from) else { return 2 };
+    let outcome = match supervise(&control) {
+        Ok(outcome) => outcome,
+        Err(Failure::Told(outcome)) => outcome,
+        Err(Failure::Alone) => return 2,
+    };
+    i32::from(wire::send(&control, &outcome, &[]).is_err())
+}
+
+/// Why there is no result.
+enum Failure {
+    /// The parent hears it.
+    Told(Outcome),
+    /// There is no parent to hear it.
+    Alone,
+}
+
+impl From<Broken> for Failure {
+    fn from(broken: Broken) -> Self {
+        Self::Told(Outcome::Broken { detail: describe(&broken) })
+    }
+}
+
+/// An error with its causes on one line.
+fn describe(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        text = format!("{text}: {cause}");
+        next = cause.source();
+    }
+    text
+}
+
+fn broken(what: impl Into<String>) -> impl FnOnce(Errno) -> Failure {
+    let what = what.into();
+    move |errno| Broken::new(what, errno).into()
+}
+
+fn supervise(control: &UnixStream) -> Result<Outcome, Failure> {
+    let Ok(Some((launch, descriptors))) = wire::receive::<Launch>(control) else { return Err(Failure::Alone) };
+    let Ok([lifeline, stdout, stderr]) = <[OwnedFd; 3]>::try_from(descriptors) else { return Err(Failure::Alone) };
+    let Launch { spec, strategy, identity } = launch;
+    rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable).map_err(broken("cannot hide"))?;
+    rustix::process::umask(Mode::empty());
+
+    // Opened with the rights wbuild was started with; from here on they only shrink.
+    let owner = match identity {
+        HostIdentity::Caller => Owner::Caller,
+        HostIdentity::Scratch { uid, gid } => Owner::Scratch { uid, gid },
+    };
+    let root = Root::open(&spec.tree, owner)
+        .map_err(|error| Failure::Told(Outcome::Broken { detail: describe(&error) }))?;
+    let places = places(&spec)?;
+    let strategy = choose(strategy);
+    confine::drop_privileges(identity).map_err(|(what, errno)| broken(format!("cannot {what}"))(errno))?;
+    // Changing ids made it dumpable or not by the kernel's own rule.
+    rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable).map_err(broken("cannot hide"))?;
+    let fence = confine::supervisor(&places).map_err(broken("cannot enter the supervisor's Landlock domain"))?;
+
+    let cookie = random()?;
+    let program: Vec<_> = filter::program(cookie).iter().map(|i| (i.code, i.jt, i.jf, i.k)).collect();
+    let sockets = || UnixStream::pair().map_err(|error| Broken::new("cannot make a socket pair", error));
+    let ((boot, embryo_boot), (report, reaper_report)) = (sockets()?, sockets()?);
+    let (life_read, life) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC).map_err(broken("cannot make a pipe"))?;
+    let forked = wbuild_sys::process::fork().map_err(broken("cannot fork the reaper"))?;
+    if forked == Forked::Child {
+        // The reaper must see the pipe's end when the supervisor is gone, and the supervisor the sockets'.
+        drop((life, boot, report));
+        let ends = Ends { life: life_read, report: reaper_report };
+        let embryo = Embryo {
+            process: &spec.process,
+            places: &places,
+            program: &program,
+            stdout: &stdout,
+            stderr: &stderr,
+            boot: &embryo_boot,
+        };
+        wbuild_sys::process::exit_now(crate::reaper::run(&ends, &embryo));
+    }
+    drop((life_read, embryo_boot, reaper_report, stdout, stderr));
+    let raised = raise_descriptor_limit();
+    let running = Running { control, boot, report, life: Arc::new(Mutex::new(Some(life))), _lifeline: lifeline };
+    running.serve(&spec, &places, Parts { root, strategy, cookie, fence, raised })
+}
+
+/// What the parent half needs to serve the step.
+struct Parts {
+    root: Root,
+    strategy: Strategy,
+    cookie: u64,
+    fence: Fence,
+    raised: Result<(), Errno>,
+}
+
+/// The supervisor's ends while the step runs.
+struct Running<'a> {
+    control: &'a UnixStream,
+    boot: UnixStream,
+    report: UnixStream,
+    /// Dropped to end the step.
+    life: Arc<Mutex<Option<OwnedFd>>>,
+    /// The parent knows that the supervisor and the reaper are gone when the last copy is closed.
+    _lifeline: OwnedFd,
+}
+
+impl Running<'_> {
+    fn serve(self, spec: &StepSpec, places: &Places, parts: Parts) -> Result<Outcome, Failure> {
+        let (pid, listener) = match self.first_process()? {
+            Ok(ready) => ready,
+            Err(outcome) => return Ok(outcome),
+        };
+        let mut notes = notes(&parts);
+        let (step, tag) = assemble(spec, places, parts)?;
+        step.identities.carrier().write(pid, tag).map_err(|error| Broken::new("cannot tag the first process", error))?;
+        wbuild_sys::process::let_usr1_interrupt().map_err(broken("cannot set a signal's action"))?;
+        let life = Arc::clone(&self.life);
+        let end = Box::new(move || drop(life.lock().unwrap_or_else(PoisonError::into_inner).take()));
+        let broker = Broker::new(listener, step, end);
+        broker.start().map_err(|error| Broken::new("cannot start the broker's threads", error))?;
+        go(&self.boot)?;
+
+        let reaped = self.wait()?;
+        let Closed { step, broken } = broker.close();
+        if let Some(broken) = broken {
+            return Err(broken.into());
+        }
+        let step = step.ok_or_else(|| Broken::because("the broker was closed before its step ended"))?;
+        if let Ok(Some((Boot::ExecFailed { errno }, _))) = wire::receive(&self.boot) {
+            let program = spec.process.argv.first().map(|name| String::from_utf8_lossy(name).into_owned());
+            return Ok(Outcome::NotStarted { program: program.unwrap_or_default(), errno });
+        }
+        let (finished, _root) = step
+            .monitor
+            .finish(spec.mtimes)
+            .map_err(|error| Failure::Told(Outcome::Broken { detail: describe(&error) }))?;
+        if reaped.killed > 0 {
+            notes.push(format!("{} processes were still there at the end and were killed", reaped.killed));
+        }
+        for socket in &finished.sockets {
+            notes.push(format!("the socket {socket} is not in the layer"));
+        }
+        let result = StepResult { exit: reaped.exit.into(), changes: finished.changes, notes };
+        Ok(Outcome::Done(Box::new(result)))
+    }
+
+    /// Waits until the first process has its filter: its id and the listener.
+    fn first_process(&self) -> Result<Result<(Pid, Listener), Outcome>, Failure> {
+        let dead = || Broken::because("the first process died before it ran");
+        let message = wire::receive::<Boot>(&self.boot).map_err(|error| Broken::new("cannot hear the first process", error))?;
+        match message.ok_or_else(dead)? {
+            (Boot::Listening { pid }, mut descriptors) => {
+                let listener = descriptors.pop().ok_or_else(dead)?;
+                let pid = Pid::from_raw(pid).ok_or_else(dead)?;
+                Ok(Ok((pid, Listener::new(listener))))
+            }
+            (Boot::Failed { stage, errno }, _) => Ok(Err(not_ready(stage, Errno::from_raw_os_error(errno)))),
+            (Boot::ExecFailed { .. }, _) => Err(dead().into()),
+        }
+    }
+
+    /// Waits for the end of the step; ends it when the parent goes away.
+    fn wait(&self) -> Result<Reaped, Failure> {
+        loop {
+            let ready = {
+                let mut polled =
+                    [PollFd::new(&self.report, PollFlags::IN), PollFd::new(self.control, PollFlags::IN)];
+                match rustix::event::poll(&mut polled, None) {
+                    Ok(_) => {}
+                    Err(Errno::INTR) => continue,
+                    Err(errno) => return Err(broken("cannot wait for the reaper")(errno)),
+                }
+                [!polled[0].revents().is_empty(), !polled[1].revents().is_empty()]
+            };
+            if ready[0] {
+                let reaped = wire::receive::<Reaped>(&self.report)
+                    .map_err(|error| Broken::new("cannot hear the reaper", error))?;
+                let (reaped, _) = reaped.ok_or_else(|| Broken::because("the reaper died"))?;
+                return Ok(reaped);
+            }
+            if ready[1] {
+                // The parent says nothing after the launch: this is its end.
+                drop(self.life.lock().unwrap_or_else(PoisonError::into_inner).take());
+                let _ended = wire::receive::<Reaped>(&self.report);
+                return Err(Failure::Alone);
+            }
+        }
+    }
+}
+
+fn go(boot: &UnixStream) -> Result<(), Broken> {
+    use std::io::Write;
+    let mut boot = boot;
+    boot.write_all(&[1]).map_err(|error| Broken::new("the first process is gone", error))
+}
+
+fn not_ready(stage: Stage, errno: Errno) -> Outcome {
+    match stage {
+        Stage::Process => Outcome::Broken { detail: format!("cannot prepare the first process: {errno}") },
+        Stage::Landlock => {
+            Outcome::Broken { detail: format!("cannot enter the guest's Landlock domain: {errno}") }
+        }
+        Stage::Filter if errno == Errno::BUSY => Outcome::Host {
+            mechanism: "a free seccomp user notification".into(),
+            hint: "wbuild itself runs under a filter with a listener (a nested build or a tracer); run it outside".into(),
+        },
+        Stage::Filter => Outcome::Host {
+            mechanism: format!("seccomp user notification ({errno})"),
+            hint: "it needs Linux 5.14 and a seccomp profile that allows the call seccomp; see wbuild doctor".into(),
+        },
+    }
+}
+
+/// What the user should hear of what this host could not give.
+fn notes(parts: &Parts) -> Vec<String> {
+    let mut notes = Vec::new();
+    match parts.fence {
+        Fence::None => notes.push("no Landlock (ABI 2, Linux 5.19): the broker alone fences the step".into()),
+        Fence::Landlock(abi) if abi < 6 => {
+            notes.push(format!("Landlock ABI {abi} has no signal scope (ABI 6, Linux 6.12): a step may signal this user's processes"));
+        }
+        Fence::Landlock(_) => {}
+    }
+    if let Err(errno) = parts.raised {
+        notes.push(format!("the limit of descriptors could not be raised: {errno}"));
+    }
+    notes
+}
+
+/// The step behind the broker.
+fn assemble(spec: &StepSpec, places: &Places, parts: Parts) -> Result<(Step, wbuild_broker::identity::Tag), Failure> {
+    let told = |error: &dyn std::error::Error| Failure::Told(Outcome::Broken { detail: describe(error) });
+    let mut monitor =
+        Monitor::for_step(parts.root, spec.policy.clone(), spec.journal_check).map_err(|error| told(&error))?;
+    for (mount, source) in spec.mounts.iter().zip(&places.grafts) {
+        let target = [b"/", mount.target.as_bytes()].concat();
+        let target = GuestPath::new(target).map_err(|fault| told(&fault))?;
+        let source = source.try_clone().map_err(|error| told(&error))?;
+        monitor.graft(&target, source, mount.access).map_err(|fault| told(&fault))?;
+    }
+    let execs = Execs::new(parts.strategy, STUB, &INTERPRETERS, parts.cookie)?;
+    #[expect(clippy::cast_possible_truncation, reason = "any 32 bits of a random number tell steps apart")]
+    let id = StepId::new(random()? as u32);
+    let scratch = descriptor_path(&places.scratch);
+    Ok(Step::new(monitor, &spec.process, scratch.as_ref(), id, execs)?)
+}
+
+/// A path that leads to what `fd` is open on, whatever the rights of this process on the way there.
+fn descriptor_path(fd: &OwnedFd) -> String {
+    use std::os::fd::AsRawFd;
+    format!("/proc/self/fd/{}/.", fd.as_raw_fd())
+}
+
+/// Opens what the step concerns.
+fn places(spec: &StepSpec) -> Result<Places, Failure> {
+    let open = |path: &std::path::Path| {
+        confine::open_path(path).map_err(broken(format!("cannot open {}", path.display())))
+    };
+    let mut grafts = Vec::new();
+    for (index, mount) in spec.mounts.iter().enumerate() {
+        grafts.push(match &mount.source {
+            MountSource::Host(path) => open(path)?,
+            MountSource::Tmpfs => {
+                let path = spec.scratch.join(format!("tmpfs-{index}"));
+                rustix::fs::mkdir(&path, Mode::RWXU).map_err(broken(format!("cannot make {}", path.display())))?;
+                give(&path)?;
+                open(&path)?
+            }
+        });
+    }
+    Ok(Places {
+        tree: open(&spec.tree.join("fs"))?,
+        store: open(&spec.tree)?,
+        scratch: open(&spec.scratch)?,
+        grafts,
+        stubs: planted(),
+    })
+}
+
+/// Gives what was made in the scratch directory to whoever owns that.
+fn give(path: &std::path::Path) -> Result<(), Failure> {
+    let parent = path.parent().unwrap_or(path);
+    let owner = rustix::fs::stat(parent).map_err(broken(format!("cannot stat {}", parent.display())))?;
+    let (uid, gid) = (rustix::fs::Uid::from_raw(owner.st_uid), rustix::fs::Gid::from_raw(owner.st_gid));
+    rustix::fs::chown(path, Some(uid), Some(gid)).map_err(broken(format!("cannot give {} away", path.display())))
+}
+
+/// The planted stubs of our own root: files that are, byte for byte, the embedded one.
+fn planted() -> Vec<OwnedFd> {
+    INTERPRETERS.iter().filter(|path| is_stub(path)).filter_map(|path| confine::open_path(*path).ok()).collect()
+}
+
+fn is_stub(path: &str) -> bool {
+    let Ok(file) = rustix::fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()) else { return false };
+    let mut content = vec![0; STUB.len() + 1];
+    let mut length = 0;
+    while let Ok(some @ 1..) = rustix::io::read(&file, &mut content[length..]) {
+        length += some;
+    }
+    content[..length] == *STUB
+}
+
+/// Planted only where every interpreter path holds the stub, unless the launch says otherwise.
+fn choose(choice: StrategyChoice) -> Strategy {
+    match choice {
+        StrategyChoice::Planted => Strategy::Planted,
+        StrategyChoice::Loader => Strategy::Loader,
+        StrategyChoice::Detect if INTERPRETERS.iter().all(|path| is_stub(path)) => Strategy::Planted,
+        StrategyChoice::Detect => Strategy::Loader,
+    }
+}
+
+fn random() -> Result<u64, Failure> {
+    let mut bytes = [0; 8];
+    rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty())
+        .map_err(broken("cannot get random numbers"))?;
+    Ok(u64::from_ne_bytes(bytes))
+}
+
+/// The broker holds descriptors for its guests; the guest, forked before, keeps the ordinary limit.
+fn raise_descriptor_limit() -> Result<(), Errno> {
+    let limit = rustix::process::getrlimit(Resource::Nofile);
+    rustix::process::setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum })
+}
