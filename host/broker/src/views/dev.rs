@@ -120,7 +120,8 @@ pub(super) fn open(caller: &Caller<'_>, rest: &[u8], flags: OFlags) -> Result<Ow
 /// Opens a character device of the host after checking, on the descriptor, that it is the one we mean.
 fn open_device(path: &str, number: (u32, u32), flags: OFlags) -> Result<OwnedFd, Fault> {
     use std::os::fd::AsRawFd;
-    let found = rustix::fs::openat(CWD, path, OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty());
+    let found =
+        rustix::fs::openat(CWD, path, OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty());
     // A pod without this device: the guest gets what a missing driver answers.
     let found = found.map_err(|_| Errno::NXIO)?;
     let stat = rustix::fs::statx(&found, c"", AtFlags::EMPTY_PATH, StatxFlags::BASIC_STATS)?;
@@ -207,7 +208,8 @@ pub(super) fn stat(caller: &Caller<'_>, rest: &[u8]) -> Result<Statx, Fault> {
     (stat.stx_rdev_major, stat.stx_rdev_minor) = number;
     if kind != FileType::Directory {
         // Any number that tells the entries of a listing apart.
-        stat.stx_ino = stat.stx_ino.wrapping_add(1 + u64::from(number.0 * 256 + number.1) + rest.len() as u64);
+        stat.stx_ino =
+            stat.stx_ino.wrapping_add(1 + u64::from(number.0 * 256 + number.1) + rest.len() as u64);
         stat.stx_size = if let Place::Link(text) = place { text.len() as u64 } else { 0 };
         stat.stx_blocks = 0;
     }
@@ -239,7 +241,9 @@ mod tests {
 
     #[test]
     fn only_listed_devices_are_there() {
-        for absent in ["mem", "kmsg", "sda", "fuse", "kvm", "console", "net/tun", "pts/01", "pts/-1", "null/x", "mapper"] {
+        for absent in [
+            "mem", "kmsg", "sda", "fuse", "kvm", "console", "net/tun", "pts/01", "pts/-1", "null/x", "mapper",
+        ] {
             assert!(place(absent.as_bytes()).is_err(), "{absent}");
         }
         assert!(matches!(place(b"null"), Ok(Place::Device(_))));

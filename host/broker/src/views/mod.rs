@@ -64,6 +64,12 @@ impl StepViews {
         Ok(Self { proc, sys, listings, terminals, hostname, tree, devices })
     }
 
+    /// What `uname` and /proc/sys/kernel/hostname say.
+    #[must_use]
+    pub fn hostname(&self) -> &str {
+        &self.hostname
+    }
+
     /// The place a descriptor is open on, if that is in a view: `fd` is our own copy of the guest's.
     ///
     /// # Errors

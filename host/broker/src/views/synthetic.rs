@@ -20,7 +20,10 @@ pub(super) fn file(name: &str, content: &[u8], flags: OFlags) -> Result<OwnedFd,
         let written = rustix::io::write(&made, rest)?;
         rest = &rest[written..];
     }
-    rustix::fs::fcntl_add_seals(&made, SealFlags::WRITE | SealFlags::GROW | SealFlags::SHRINK | SealFlags::SEAL)?;
+    rustix::fs::fcntl_add_seals(
+        &made,
+        SealFlags::WRITE | SealFlags::GROW | SealFlags::SHRINK | SealFlags::SEAL,
+    )?;
     let path = format!("/proc/self/fd/{}", made.as_raw_fd());
     let kept = flags.difference(OFlags::DIRECTORY | OFlags::NOFOLLOW);
     if flags.contains(OFlags::DIRECTORY) {

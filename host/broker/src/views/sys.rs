@@ -12,7 +12,8 @@ use super::{Caller, node_of, real_open, real_stat, writes};
 const HIDDEN: [&[u8]; 4] = [b"firmware", b"devices/virtual/powercap", b"kernel/debug", b"kernel/tracing"];
 
 fn visible(rest: &[u8]) -> Result<&[u8], Errno> {
-    let beneath = |hidden: &[u8]| rest.strip_prefix(hidden).is_some_and(|more| more.is_empty() || more[0] == b'/');
+    let beneath =
+        |hidden: &[u8]| rest.strip_prefix(hidden).is_some_and(|more| more.is_empty() || more[0] == b'/');
     if HIDDEN.iter().any(|hidden| beneath(hidden)) { Err(Errno::NOENT) } else { Ok(rest) }
 }
 

@@ -88,10 +88,30 @@ mod tests {
 
     #[test]
     fn what_engines_mask_is_on_no_list() {
-        for masked in ["kcore", "keys", "timer_list", "sched_debug", "interrupts", "latency_stats", "acpi", "scsi", "asound"] {
+        for masked in [
+            "kcore",
+            "keys",
+            "timer_list",
+            "sched_debug",
+            "interrupts",
+            "latency_stats",
+            "acpi",
+            "scsi",
+            "asound",
+        ] {
             assert!(!allows(masked.as_bytes()), "{masked}");
         }
-        for other in ["kallsyms", "kmsg", "sysrq-trigger", "locks", "modules", "slabinfo", "", "cpuinfo/x", "sys/debug/x"] {
+        for other in [
+            "kallsyms",
+            "kmsg",
+            "sysrq-trigger",
+            "locks",
+            "modules",
+            "slabinfo",
+            "",
+            "cpuinfo/x",
+            "sys/debug/x",
+        ] {
             assert!(!allows(other.as_bytes()), "{other}");
         }
         for shown in ["cpuinfo", "meminfo", "sys/kernel/osrelease", "sys/vm/overcommit_memory", "sys"] {

@@ -80,8 +80,15 @@ const KERNEL: [&[u8]; 34] = [
 ];
 
 /// What a process may tell the kernel about itself.
-const OWN_WRITABLE: [&[u8]; 7] =
-    [b"comm", b"oom_score_adj", b"oom_adj", b"coredump_filter", b"timerslack_ns", b"clear_refs", b"autogroup"];
+const OWN_WRITABLE: [&[u8]; 7] = [
+    b"comm",
+    b"oom_score_adj",
+    b"oom_adj",
+    b"coredump_filter",
+    b"timerslack_ns",
+    b"clear_refs",
+    b"autogroup",
+];
 
 fn leaf(beneath: &[u8]) -> Result<Leaf<'_>, Errno> {
     let parts = components(beneath);
@@ -148,9 +155,7 @@ impl Process {
     /// A copy of the virtual working directory's descriptor.
     fn working_directory(&self) -> Result<ViewNode, Fault> {
         match self.state.cwd.as_monitor() {
-            wbuild_monitor::Cwd::Dir(fd) => {
-                Ok(ViewNode::Object(rustix::io::fcntl_dupfd_cloexec(fd, 0)?))
-            }
+            wbuild_monitor::Cwd::Dir(fd) => Ok(ViewNode::Object(rustix::io::fcntl_dupfd_cloexec(fd, 0)?)),
             wbuild_monitor::Cwd::View(place) => Ok(ViewNode::Elsewhere(place.clone())),
         }
     }
@@ -175,12 +180,16 @@ impl Process {
         match leaf(beneath)? {
             Leaf::Thread(tid, beneath) => self.thread(caller, tid)?.open(caller, beneath, flags),
             Leaf::Kernel | Leaf::Rewritten(_) if writes(flags) => Err(Errno::ACCESS.into()),
-            Leaf::OwnWritable | Leaf::Memory if !self.is_caller(caller) && writes(flags) => Err(Errno::ACCESS.into()),
+            Leaf::OwnWritable | Leaf::Memory if !self.is_caller(caller) && writes(flags) => {
+                Err(Errno::ACCESS.into())
+            }
             Leaf::Memory if !self.is_caller(caller) => Err(Errno::ACCESS.into()),
             Leaf::Kernel | Leaf::OwnWritable | Leaf::Memory => real_open(directory, beneath, flags),
             Leaf::Rewritten(_) if flags.contains(OFlags::PATH) => real_open(directory, beneath, flags),
             Leaf::Rewritten(file) => file.open(caller, directory, &self.state, flags),
-            Leaf::Descriptor(_) | Leaf::Executable | Leaf::WorkingDirectory | Leaf::Root => Err(Errno::LOOP.into()),
+            Leaf::Descriptor(_) | Leaf::Executable | Leaf::WorkingDirectory | Leaf::Root => {
+                Err(Errno::LOOP.into())
+            }
         }
     }
 
@@ -200,7 +209,18 @@ mod tests {
 
     #[test]
     fn names_on_no_list_are_absent() {
-        for absent in ["map_files", "map_files/1-2", "root/etc", "cwd/x", "exe/x", "mem/x", "fd/x", "fd/-1", "fd/1/2", "task/x"] {
+        for absent in [
+            "map_files",
+            "map_files/1-2",
+            "root/etc",
+            "cwd/x",
+            "exe/x",
+            "mem/x",
+            "fd/x",
+            "fd/-1",
+            "fd/1/2",
+            "task/x",
+        ] {
             assert!(leaf(absent.as_bytes()).is_err(), "{absent}");
         }
     }

@@ -194,7 +194,10 @@ mod tests {
         let real = b"Limit                     Soft Limit           Hard Limit           Units     \n\
             Max file locks            5000000001           unlimited            locks     \n";
         let shown = String::from_utf8(limits(real, &state(0, 0, vec![]))).unwrap();
-        assert!(shown.contains("Max file locks            unlimited            unlimited            locks     \n"));
+        assert!(
+            shown
+                .contains("Max file locks            unlimited            unlimited            locks     \n")
+        );
         assert!(!shown.contains("5000000001"));
     }
 }

@@ -1,0 +1,245 @@
+//! AF_UNIX sockets of a step: what stands behind the guest's descriptors, their names and their owners.
+//!
+//! Natively a path given to connect or bind would be resolved in the pod's own root, and any thread of the guest can
+//! put another socket under a descriptor number while a call is looked at. So a guest never holds an AF_UNIX socket
+//! that connect or bind could do anything with: socket(2) gives a *placeholder*, one end of a pair whose other end is
+//! closed, and the real socket takes its place (in the same number) when it is connected or listens. Connected
+//! and listening sockets refuse connect in the kernel; a native bind to a path is refused by Landlock.
+//!
+//! Invariant: no unconnected AF_UNIX socket is ever installed in a guest, so that calls on anything which is no
+//! placeholder may run natively. Abstract names are files of the step's scratch directory: steps do not meet.
+//! Not here: datagram sockets, which the table refuses.
+
+pub(crate) mod address;
+pub(crate) mod diagnostics;
+
+use std::collections::HashMap;
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use rustix::io::Errno;
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
+use wbuild_monitor::Broken;
+
+use address::Name;
+
+/// Who made a socket, as SO_PEERCRED tells it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Owner {
+    pub(crate) pid: u32,
+    pub(crate) uid: u32,
+    pub(crate) gid: u32,
+    pub(crate) groups: Vec<u32>,
+}
+
+/// A socket a guest made and has not connected yet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Placeholder {
+    pub(crate) kind: SocketType,
+}
+
+/// A real socket that was bound and waits for listen or connect.
+#[derive(Debug)]
+pub(crate) struct Bound {
+    pub(crate) socket: OwnedFd,
+    pub(crate) name: Name,
+}
+
+/// A name some socket of the step is bound to.
+#[derive(Clone, Debug)]
+pub(crate) struct Known {
+    pub(crate) name: Name,
+    pub(crate) owner: Owner,
+}
+
+/// All AF_UNIX sockets of one step. Inode numbers of sockets are not used twice within a step.
+#[derive(Debug)]
+pub struct Sockets {
+    /// Where the files of abstract names are.
+    abstract_names: PathBuf,
+    next_file: AtomicU64,
+    inner: Mutex<Inner>,
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    placeholders: HashMap<u64, Placeholder>,
+    bound: HashMap<u64, Bound>,
+    /// By the address the kernel knows.
+    names: HashMap<Vec<u8>, Known>,
+    /// Files of abstract names.
+    files: HashMap<Vec<u8>, PathBuf>,
+    /// Makers of connected sockets, by inode.
+    clients: HashMap<u64, Owner>,
+}
+
+impl Sockets {
+    /// None yet; files of abstract names go beneath `scratch`, a directory of the step's own.
+    ///
+    /// # Errors
+    /// The scratch directory cannot be written.
+    pub fn new(scratch: &Path) -> Result<Self, Broken> {
+        let path = scratch.join("abstract");
+        match rustix::fs::mkdir(&path, rustix::fs::Mode::RWXU) {
+            Ok(()) | Err(Errno::EXIST) => {}
+            Err(errno) => return Err(Broken::new(format!("cannot make {}", path.display()), errno)),
+        }
+        Ok(Self { abstract_names: path, next_file: AtomicU64::new(0), inner: Mutex::default() })
+    }
+
+    fn inner(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A placeholder for a guest's new socket; the guest gets the descriptor.
+    pub(crate) fn make_placeholder(&self, kind: SocketType, flags: SocketFlags) -> Result<OwnedFd, Errno> {
+        let flags = flags | SocketFlags::CLOEXEC;
+        let (kept, _closed) = rustix::net::socketpair(AddressFamily::UNIX, kind, flags, None)?;
+        let inode = rustix::fs::fstat(&kept)?.st_ino;
+        self.inner().placeholders.insert(inode, Placeholder { kind });
+        Ok(kept)
+    }
+
+    /// What is known of the socket with this inode, if it is a placeholder.
+    pub(crate) fn placeholder(&self, inode: u64) -> Option<Placeholder> {
+        self.inner().placeholders.get(&inode).copied()
+    }
+
+    /// True once any socket was made here: before, every socket is somebody else's.
+    pub(crate) fn any(&self) -> bool {
+        let inner = self.inner();
+        !(inner.placeholders.is_empty() && inner.names.is_empty() && inner.clients.is_empty())
+    }
+
+    /// Takes note of a real socket bound for the placeholder `inode`.
+    pub(crate) fn bound(&self, inode: u64, socket: OwnedFd, name: Name, owner: Owner) -> Result<(), Errno> {
+        let real = diagnostics::own_name(&socket)?;
+        let mut inner = self.inner();
+        inner.names.insert(real, Known { name: name.clone(), owner });
+        inner.bound.insert(inode, Bound { socket, name });
+        Ok(())
+    }
+
+    /// The name the placeholder `inode` was bound to.
+    pub(crate) fn bound_name(&self, inode: u64) -> Option<Name> {
+        self.inner().bound.get(&inode).map(|bound| bound.name.clone())
+    }
+
+    /// Takes the real socket that was bound for the placeholder `inode`.
+    pub(crate) fn take_bound(&self, inode: u64) -> Option<Bound> {
+        self.inner().bound.remove(&inode)
+    }
+
+    /// Puts a bound socket back whose use failed.
+    pub(crate) fn restore_bound(&self, inode: u64, bound: Bound) {
+        self.inner().bound.insert(inode, bound);
+    }
+
+    /// The placeholder has been replaced by `socket`, which `owner` connected or lets listen.
+    pub(crate) fn replaced(&self, inode: u64, socket: BorrowedFd<'_>, owner: Owner) -> Result<(), Errno> {
+        let real = rustix::fs::fstat(socket)?.st_ino;
+        let mut inner = self.inner();
+        inner.placeholders.remove(&inode);
+        inner.clients.insert(real, owner);
+        Ok(())
+    }
+
+    /// Who made the connected or listening socket `inode`.
+    pub(crate) fn owner(&self, inode: u64) -> Option<Owner> {
+        self.inner().clients.get(&inode).cloned()
+    }
+
+    /// What is known of an address the kernel tells.
+    pub(crate) fn known(&self, real: &[u8]) -> Option<Known> {
+        self.inner().names.get(real).cloned()
+    }
+
+    /// A new file for the abstract name, if nobody has the name.
+    pub(crate) fn claim_abstract(&self, name: &[u8]) -> Result<PathBuf, Errno> {
+        let mut inner = self.inner();
+        if inner.files.contains_key(name) {
+            return Err(Errno::ADDRINUSE);
+        }
+        let path = self.abstract_names.join(self.next_file.fetch_add(1, Ordering::Relaxed).to_string());
+        inner.files.insert(name.to_vec(), path.clone());
+        Ok(path)
+    }
+
+    /// Gives a name back whose bind failed.
+    pub(crate) fn release_abstract(&self, name: &[u8]) {
+        self.inner().files.remove(name);
+    }
+
+    /// An abstract name nobody has, as the kernel's autobind makes them: a NUL and five hexadecimal digits.
+    pub(crate) fn unused_abstract(&self) -> Vec<u8> {
+        let inner = self.inner();
+        let mut number = self.next_file.load(Ordering::Relaxed);
+        loop {
+            let name = format!("\0{:05x}", number & 0xf_ffff).into_bytes();
+            if !inner.files.contains_key(&name) {
+                return name;
+            }
+            number += 1;
+        }
+    }
+
+    /// The file of an abstract name.
+    pub(crate) fn abstract_file(&self, name: &[u8]) -> Option<PathBuf> {
+        self.inner().files.get(name).cloned()
+    }
+}
+
+/// The address by which our own process reaches the file behind an `O_PATH` descriptor.
+pub(crate) fn address_of(file: BorrowedFd<'_>) -> Result<SocketAddrUnix, Errno> {
+    SocketAddrUnix::new(format!("/proc/self/fd/{}", file.as_raw_fd()))
+}
+
+/// The address by which our own process makes a socket called `name` in `directory`.
+pub(crate) fn address_in(directory: BorrowedFd<'_>, name: &[u8]) -> Result<SocketAddrUnix, Errno> {
+    let mut path = format!("/proc/self/fd/{}/", directory.as_raw_fd()).into_bytes();
+    path.extend_from_slice(name);
+    SocketAddrUnix::new(path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sockets() -> (tempfile::TempDir, Sockets) {
+        let scratch = tempfile::tempdir().unwrap();
+        let sockets = Sockets::new(scratch.path()).unwrap();
+        (scratch, sockets)
+    }
+
+    /// The whole design stands on this: what a guest holds before it connects cannot be connected by the kernel.
+    #[test]
+    fn the_kernel_refuses_to_connect_a_placeholder() {
+        let (scratch, sockets) = sockets();
+        let path = scratch.path().join("outside");
+        let listener = std::os::unix::net::UnixListener::bind(&path).unwrap();
+        for kind in [SocketType::STREAM, SocketType::SEQPACKET] {
+            let placeholder = sockets.make_placeholder(kind, SocketFlags::empty()).unwrap();
+            let address = SocketAddrUnix::new(&path).unwrap();
+            let refused = rustix::net::connect(&placeholder, &address).unwrap_err();
+            assert!(
+                [Errno::ISCONN, Errno::INVAL, Errno::PROTOTYPE].contains(&refused),
+                "{kind:?}: {refused}"
+            );
+        }
+        listener.set_nonblocking(true).unwrap();
+        assert_eq!(listener.accept().unwrap_err().kind(), std::io::ErrorKind::WouldBlock);
+    }
+
+    #[test]
+    fn abstract_names_are_taken_once() {
+        let (_scratch, sockets) = sockets();
+        let first = sockets.claim_abstract(b"\0name").unwrap();
+        assert_eq!(sockets.claim_abstract(b"\0name"), Err(Errno::ADDRINUSE));
+        assert_eq!(sockets.abstract_file(b"\0name"), Some(first));
+        assert_ne!(sockets.unused_abstract(), sockets.unused_abstract().repeat(2));
+        sockets.release_abstract(b"\0name");
+        assert!(sockets.claim_abstract(b"\0name").is_ok());
+    }
+}
