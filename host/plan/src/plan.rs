@@ -238,3 +238,6 @@ impl Names {
         Titles::new(name, image + own + node.triggers.iter().filter(counted).count())
     }
 }
+
+#[cfg(test)]
+mod tests;
