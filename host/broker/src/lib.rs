@@ -12,6 +12,7 @@ pub mod exec;
 pub mod filter;
 pub mod identity;
 pub mod serve;
+pub mod sockets;
 pub mod step;
 pub mod table;
 pub mod task;

@@ -7,6 +7,7 @@ use rustix::fs::{Mode, OFlags};
 use wbuild_monitor::{At, Base, Broken, Credentials, Fault, GuestPath, LastLink, Monitor, NoViews, Outcome, Process, Subject, Where};
 
 use crate::calls::handle::Handles;
+use crate::calls::inotify::Watches;
 use crate::exec::Execs;
 use crate::identity::{Carrier, Cwd, Identities, Identity, State, StepId, Tag};
 use crate::sockets::Sockets;
@@ -22,6 +23,8 @@ pub struct Step {
     pub views: StepViews,
     /// AF_UNIX sockets.
     pub sockets: Sockets,
+    /// inotify instances.
+    pub watches: Watches,
     /// What the guests' `O_PATH` descriptors stand for.
     pub handles: Handles,
     /// How programs are started.
@@ -50,7 +53,7 @@ impl Step {
         let identities = Identities::new(id, carrier, proc);
         let identity = Identity::of_step(process.uid, process.gid, process.groups.clone());
         let tag = identities.enter(State::first(identity, Arc::new(cwd)));
-        Ok((Self { monitor, identities, views, sockets, handles: Handles::new(), exec }, tag))
+        Ok((Self { monitor, identities, views, sockets, watches: Watches::default(), handles: Handles::new(), exec }, tag))
     }
 }
 

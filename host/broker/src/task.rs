@@ -95,13 +95,21 @@ impl Task {
     /// # Errors
     /// EBADF where the guest has no such descriptor.
     pub fn descriptor_flags(&self, fd: i32) -> Result<u64, Fault> {
+        let info = self.descriptor_info(fd)?;
+        let flags = field(&info, b"flags:").and_then(|text| u64::from_str_radix(text, 8).ok());
+        Ok(flags.ok_or(Errno::BADF)?)
+    }
+
+    /// The start of /proc/TID/fdinfo of the guest's descriptor `fd`.
+    ///
+    /// # Errors
+    /// EBADF where the guest has no such descriptor.
+    pub fn descriptor_info(&self, fd: i32) -> Result<Vec<u8>, Fault> {
         if fd < 0 {
             return Err(Errno::BADF.into());
         }
-        let info = read_small(&self.proc, &format!("fdinfo/{fd}"))
-            .map_err(|errno| if errno == Errno::NOENT { Errno::BADF } else { errno })?;
-        let flags = field(&info, b"flags:").and_then(|text| u64::from_str_radix(text, 8).ok());
-        Ok(flags.ok_or(Errno::BADF)?)
+        let info = read_small(&self.proc, &format!("fdinfo/{fd}"));
+        Ok(info.map_err(|errno| if errno == Errno::NOENT { Errno::BADF } else { errno })?)
     }
 
     /// The file behind the guest's descriptor `fd`, opened anew with `flags` through /proc/TID/fd/N.

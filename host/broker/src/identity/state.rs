@@ -1,7 +1,7 @@
 //! What the broker knows of a guest process: an immutable value, shared by all processes that have the same.
 
 use std::hash::{Hash, Hasher};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
 use rustix::fs::{AtFlags, StatxFlags};
@@ -61,6 +61,14 @@ pub enum Cwd {
 pub struct CwdDir {
     fd: OwnedFd,
     key: (u32, u32, u64, u64),
+}
+
+impl CwdDir {
+    /// Its `O_PATH` descriptor.
+    #[must_use]
+    pub fn fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
 }
 
 impl Cwd {

@@ -1,6 +1,6 @@
 //! Calls on descriptors: metadata is answered by the broker, data flows natively.
 
-use super::pending;
+use crate::calls::{cwd, owner, size, stat, xattr};
 use super::{Action, Case, Row, broker, deny_with, gate, int_among, native, nr, when, x86};
 use rustix::io::Errno;
 
@@ -74,16 +74,16 @@ const FILE: &[u32] = &[
 
 pub(super) const ROWS: &[Row] = &[
     // Metadata lives in the records.
-    broker("fstat", nr(5, 80), pending),
-    broker("fchmod", nr(91, 52), pending),
-    broker("fchown", nr(93, 55), pending),
-    broker("fsetxattr", nr(190, 7), pending),
-    broker("fgetxattr", nr(193, 10), pending),
-    broker("flistxattr", nr(196, 13), pending),
-    broker("fremovexattr", nr(199, 16), pending),
-    broker("fstatfs", nr(138, 44), pending),
-    broker("fchdir", nr(81, 50), pending),
-    broker("getcwd", nr(79, 17), pending),
+    broker("fstat", nr(5, 80), stat::fstat),
+    broker("fchmod", nr(91, 52), owner::fchmod),
+    broker("fchown", nr(93, 55), owner::fchown),
+    broker("fsetxattr", nr(190, 7), xattr::fsetxattr),
+    broker("fgetxattr", nr(193, 10), xattr::fgetxattr),
+    broker("flistxattr", nr(196, 13), xattr::flistxattr),
+    broker("fremovexattr", nr(199, 16), xattr::fremovexattr),
+    broker("fstatfs", nr(138, 44), size::fstatfs),
+    broker("fchdir", nr(81, 50), cwd::fchdir),
+    broker("getcwd", nr(79, 17), cwd::getcwd),
     // Data.
     native("read", nr(0, 63)),
     native("write", nr(1, 64)),

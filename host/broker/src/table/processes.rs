@@ -1,7 +1,8 @@
 //! Processes, signals, scheduling and time.
 
+use crate::calls::limits;
 use super::{
-    Action, Case, Row, broker, cookie, deny, deny_with, gate, int, int_any, native, nr, pending, when, x86,
+    Action, Case, Row, broker, cookie, deny, deny_with, gate, int, int_any, native, nr, when, x86,
 };
 use crate::exec;
 use rustix::io::Errno;
@@ -17,12 +18,18 @@ const CLONE: &[Case] = &[when(&[int_any(0, CLONE_NEW)], deny_with(Errno::PERM, "
 /// The limits that can carry the identity's tag: RLIMIT_LOCKS and RLIMIT_RSS, both without effect in the kernel.
 const LOCKS: u32 = 10;
 const RSS: u32 = 5;
-const RLIMIT: &[Case] =
-    &[when(&[int(0, LOCKS)], Action::Broker(pending)), when(&[int(0, RSS)], Action::Broker(pending))];
+const GETRLIMIT: &[Case] = &[
+    when(&[int(0, LOCKS)], Action::Broker(limits::getrlimit)),
+    when(&[int(0, RSS)], Action::Broker(limits::getrlimit)),
+];
+const SETRLIMIT: &[Case] = &[
+    when(&[int(0, LOCKS)], Action::Broker(limits::setrlimit)),
+    when(&[int(0, RSS)], Action::Broker(limits::setrlimit)),
+];
 /// Of another process even reading goes through the broker, which knows whose it is.
 const PRLIMIT: &[Case] = &[
-    when(&[int(1, LOCKS)], Action::Broker(pending)),
-    when(&[int(1, RSS)], Action::Broker(pending)),
+    when(&[int(1, LOCKS)], Action::Broker(limits::prlimit64)),
+    when(&[int(1, RSS)], Action::Broker(limits::prlimit64)),
     when(&[int(0, 0)], Action::Native),
 ];
 
@@ -108,11 +115,11 @@ pub(super) const ROWS: &[Row] = &[
     deny("clock_adjtime", nr(305, 266), Errno::PERM, "the clock is the host's"),
     // Resources and what the system is.
     gate("prlimit64", nr(302, 261), PRLIMIT, Action::Native),
-    gate("getrlimit", nr(97, 163), RLIMIT, Action::Native),
-    gate("setrlimit", nr(160, 164), RLIMIT, Action::Native),
+    gate("getrlimit", nr(97, 163), GETRLIMIT, Action::Native),
+    gate("setrlimit", nr(160, 164), SETRLIMIT, Action::Native),
     native("getrusage", nr(98, 165)),
     native("sysinfo", nr(99, 179)),
-    broker("uname", nr(63, 160), pending),
+    broker("uname", nr(63, 160), limits::uname),
     // Threads.
     native("futex", nr(202, 98)),
     native("futex_waitv", nr(449, 449)),

@@ -1,6 +1,7 @@
 //! Sockets: the family, type and protocol decide who makes them; addresses that are paths are the broker's.
 
-use super::{Action, Case, Row, broker, deny_with, gate, int, int_bits, native, nr, pending, when};
+use super::{Action, Case, Row, continuing, deny_with, gate, int, int_bits, native, nr, when};
+use crate::calls::socket;
 use rustix::io::Errno;
 
 const UNIX: u32 = 1;
@@ -20,7 +21,7 @@ const NO_FAMILY: Action =
 
 /// AF_UNIX sockets are the broker's: natively their paths would resolve in the pod's root.
 const SOCKET: &[Case] = &[
-    when(&[int(0, UNIX)], Action::Broker(pending)),
+    when(&[int(0, UNIX)], Action::Broker(socket::socket)),
     when(&[int(0, INET), int_bits(1, TYPE, STREAM), int(2, 0)], Action::Native),
     when(&[int(0, INET), int_bits(1, TYPE, STREAM), int(2, TCP)], Action::Native),
     when(&[int(0, INET), int_bits(1, TYPE, DGRAM), int(2, 0)], Action::Native),
@@ -39,24 +40,24 @@ const SOCKETPAIR: &[Case] = &[
 ];
 
 const GETSOCKOPT: &[Case] = &[
-    when(&[int(1, 1), int(2, 17)], Action::Broker(pending)), // SOL_SOCKET, SO_PEERCRED
-    when(&[int(1, 1), int(2, 59)], Action::Broker(pending)), // SO_PEERGROUPS
-    when(&[int(1, 1), int(2, 77)], Action::Broker(pending)), // SO_PEERPIDFD
+    when(&[int(1, 1), int(2, 17)], Action::Continuing(socket::peer_option)), // SOL_SOCKET, SO_PEERCRED
+    when(&[int(1, 1), int(2, 59)], Action::Continuing(socket::peer_option)), // SO_PEERGROUPS
+    when(&[int(1, 1), int(2, 77)], Action::Continuing(socket::peer_option)), // SO_PEERPIDFD
 ];
 
 pub(super) const ROWS: &[Row] = &[
     gate("socket", nr(41, 198), SOCKET, NO_FAMILY),
     gate("socketpair", nr(53, 199), SOCKETPAIR, NO_FAMILY),
-    broker("bind", nr(49, 200), pending),
-    broker("connect", nr(42, 203), pending),
-    broker("getsockname", nr(51, 204), pending),
-    broker("getpeername", nr(52, 205), pending),
+    continuing("bind", nr(49, 200), socket::bind),
+    continuing("connect", nr(42, 203), socket::connect),
+    continuing("getsockname", nr(51, 204), socket::getsockname),
+    continuing("getpeername", nr(52, 205), socket::getpeername),
     native("sendto", nr(44, 206)),
     native("sendmsg", nr(46, 211)),
     native("sendmmsg", nr(307, 269)),
     gate("getsockopt", nr(55, 209), GETSOCKOPT, Action::Native),
     native("setsockopt", nr(54, 208)),
-    native("listen", nr(50, 201)),
+    continuing("listen", nr(50, 201), socket::listen),
     native("accept", nr(43, 202)),
     native("accept4", nr(288, 242)),
     native("shutdown", nr(48, 210)),
