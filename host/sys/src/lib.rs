@@ -8,6 +8,7 @@
 pub mod arch;
 pub mod landlock;
 pub mod limit;
+pub mod mark;
 pub mod memory;
 pub mod notify;
 pub mod process;
