@@ -201,3 +201,5 @@ fn blob_failed(action: &'static str, digest: &Digest) -> impl FnOnce(io::Error) 
     failed(action, format!("blobs/sha256/{}", digest.hex()))
 }
 
+#[cfg(test)]
+mod tests;

@@ -170,3 +170,5 @@ fn malformed(name: impl ToString, source: DocumentError) -> LayoutError {
     LayoutError::Document { name: name.to_string(), source }
 }
 
+#[cfg(test)]
+mod tests;

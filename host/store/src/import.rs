@@ -161,3 +161,5 @@ fn malformed(blob: &Descriptor) -> impl FnOnce(DocumentError) -> LayoutError {
     move |source| LayoutError::Document { name, source }
 }
 
+#[cfg(test)]
+mod tests;

@@ -14,8 +14,8 @@
 //! name a blob that is gone, so readers treat a missing blob as a miss. The store never reaches the network: [`Remote`]
 //! is how `build` asks for that.
 //!
-//! Lock order: a tree's or an ingest's lock is held alone; the destination of an export is locked while its index is
-//! rewritten and no other lock is taken meanwhile.
+//! Lock order: `trees/` (while leftovers are removed), then the lock of a tree or an ingest, which is only ever tried. The
+//! destination of an export is locked while its index is rewritten, and only new files are locked meanwhile.
 
 #![forbid(unsafe_code)]
 
@@ -30,6 +30,9 @@ mod record;
 mod remote;
 mod removal;
 mod tree;
+
+#[cfg(test)]
+mod test_rooms;
 
 pub use blobs::Store;
 pub use error::{LayoutError, StoreError};

@@ -1,8 +1,8 @@
 //! Removing a tree that a guest made.
 //!
 //! Works on what `rm -rf` or a recursive function stumbles over: directories without permissions, names that are no text,
-//! and nesting deeper than there are file descriptors or stack. Symbolic links are removed, never followed. Two
-//! processes may remove the same tree at once.
+//! and nesting deeper than there are file descriptors or stack. Symbolic links are removed, never followed. The
+//! caller keeps others away from the tree.
 
 use crate::lock::unique;
 use cap_std::fs::{Dir, PermissionsExt};

@@ -67,8 +67,9 @@ impl Drop for Tree {
     }
 }
 
-/// Removes the trees that no living process uses.
+/// Removes the trees that no living process uses. One process at a time: two would move each other's files about.
 pub(crate) fn sweep(trees: &Dir) -> io::Result<()> {
+    let _alone = lock::lock_dir(trees)?;
     let mut names = Vec::new();
     for entry in trees.entries()? {
         if let Ok(name) = entry?.file_name().into_string() {
@@ -97,3 +98,6 @@ pub(crate) fn sweep(trees: &Dir) -> io::Result<()> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;
