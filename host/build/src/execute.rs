@@ -27,7 +27,8 @@ use crate::stage::{ParkedTree, Sources, StageRunner, StageState};
 /// See [`BuildError`]. Trees and scratch directories are gone in any case; blobs of steps that were done stay.
 pub fn build(request: &BuildRequest, wiring: &Wiring) -> Result<Built, BuildError> {
     let reporter = Reporter::new(std::sync::Arc::clone(&wiring.progress));
-    let running = reporter.start(&format!("[internal] load build definition from {}", request.dockerfile_name));
+    let running =
+        reporter.start(&format!("[internal] load build definition from {}", request.dockerfile_name));
     let file = wbuild_dockerfile::parse(&request.dockerfile)?;
     running.done();
     let asked = plan_request(request);
@@ -57,7 +58,9 @@ pub fn build(request: &BuildRequest, wiring: &Wiring) -> Result<Built, BuildErro
         images,
         done: BTreeMap::new(),
         image_trees: BTreeMap::new(),
-        now: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| i64::try_from(since.as_secs()).unwrap_or(0)),
+        now: SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .map_or(0, |since| i64::try_from(since.as_secs()).unwrap_or(0)),
     };
     executor.run()
 }
@@ -106,9 +109,7 @@ impl Executor<'_> {
 
     fn stage(&mut self, stage: &Stage) -> Result<StageState, BuildError> {
         let mut state = match &stage.base {
-            Base::Scratch => {
-                StageState { image: Growing::scratch(&stage.platform), tree: None, writers: 0 }
-            }
+            Base::Scratch => StageState { image: Growing::scratch(&stage.platform), tree: None, writers: 0 },
             Base::Image(image) => {
                 let base = self.images.get(image).map(|resolved| Growing::from_base(&resolved.image));
                 let needed = stage.steps.iter().any(|step| step.action != Action::Config);
@@ -142,7 +143,11 @@ impl Executor<'_> {
                 tree: if shared { None } else { done.tree.take() },
                 writers: done.writers,
             },
-            None => StageState { image: Growing::scratch(&self.plan.stages[stage.0].platform), tree: None, writers: 0 },
+            None => StageState {
+                image: Growing::scratch(&self.plan.stages[stage.0].platform),
+                tree: None,
+                writers: 0,
+            },
         }
     }
 

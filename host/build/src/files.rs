@@ -70,7 +70,11 @@ pub(crate) enum Last {
 const LINKS: usize = 40;
 
 /// `path` without symbolic links. What does not exist stays as it is written, as a chroot's root would hold it.
-pub(crate) fn resolve(files: &(impl Files + ?Sized), path: &RootPath, last: Last) -> Result<RootPath, FilesError> {
+pub(crate) fn resolve(
+    files: &(impl Files + ?Sized),
+    path: &RootPath,
+    last: Last,
+) -> Result<RootPath, FilesError> {
     let mut left: VecDeque<Vec<u8>> = path.components().map(<[u8]>::to_vec).collect();
     let mut done = RootPath::root();
     let mut links = 0;

@@ -3,7 +3,9 @@
 //! Nothing is read from a clock: `created` is given.
 
 use wbuild_layer::Blob;
-use wbuild_oci::{Compression, Descriptor, Digest, Execution, History, ImageConfig, Manifest, Platform, Time, media};
+use wbuild_oci::{
+    Compression, Descriptor, Digest, Execution, History, ImageConfig, Manifest, Platform, Time, media,
+};
 use wbuild_plan::{HISTORY_COMMENT, LayerKind};
 use wbuild_store::{Image, Store, StoreError};
 
@@ -48,7 +50,12 @@ impl Growing {
     }
 
     /// Adds a history entry, with its layer if it has one.
-    pub(crate) fn push(&mut self, history: Option<&wbuild_plan::History>, layer: Option<&Blob>, created: Time) {
+    pub(crate) fn push(
+        &mut self,
+        history: Option<&wbuild_plan::History>,
+        layer: Option<&Blob>,
+        created: Time,
+    ) {
         if let Some(history) = history {
             self.config.history.push(History {
                 created: Some(created),
@@ -80,7 +87,9 @@ impl Growing {
         }
         // As BuildKit with SOURCE_DATE_EPOCH: nothing in the image is younger than the image.
         for entry in &mut config.history {
-            if entry.created.is_some_and(|time| (time.unix(), time.nanoseconds()) > (created.unix(), created.nanoseconds())) {
+            if entry.created.is_some_and(|time| {
+                (time.unix(), time.nanoseconds()) > (created.unix(), created.nanoseconds())
+            }) {
                 entry.created = Some(created);
             }
         }
@@ -126,7 +135,9 @@ mod tests {
 
     #[test]
     fn every_layer_of_a_base_has_a_history_entry() {
-        for (layers, history) in [(2, &[false, true, false][..]), (2, &[]), (3, &[false]), (1, &[false, false])] {
+        for (layers, history) in
+            [(2, &[false, true, false][..]), (2, &[]), (3, &[false]), (1, &[false, false])]
+        {
             let growing = Growing::from_base(&base(layers, history));
             assert_eq!(entries(&growing), layers, "{layers} layers, {history:?}");
         }
@@ -146,7 +157,8 @@ mod tests {
         let mut growing = Growing::scratch(&Platform::default());
         let history = wbuild_plan::History { created_by: "ENV a=b".into(), layer: LayerKind::Empty };
         growing.push(Some(&history), None, Time::from_unix(99));
-        let (_, config) = growing.write(&store, &Execution::default(), Some("me"), Time::from_unix(7)).unwrap();
+        let (_, config) =
+            growing.write(&store, &Execution::default(), Some("me"), Time::from_unix(7)).unwrap();
         let config = ImageConfig::parse(&store.read(&config.digest, 1 << 20).unwrap()).unwrap();
         assert_eq!(config.history[0].created.unwrap().unix(), 7);
         assert_eq!(config.history[0].comment, HISTORY_COMMENT);

@@ -54,7 +54,10 @@ impl<'a> ImageSet<'a> {
 
     /// The configurations, as a plan wants them.
     pub(crate) fn configs(&self) -> Images {
-        self.found.iter().map(|(request, resolved)| (request.clone(), resolved.image.config.clone())).collect()
+        self.found
+            .iter()
+            .map(|(request, resolved)| (request.clone(), resolved.image.config.clone()))
+            .collect()
     }
 
     /// Resolves every image that is wanted, registries in parallel.
@@ -106,7 +109,8 @@ impl<'a> ImageSet<'a> {
         let runtime = self.runtime()?;
         let mut tasks = JoinSet::new();
         for (image, span, reference) in wanted {
-            let running = self.reporter.start(&format!("[internal] load metadata for {}", reference.familiar()));
+            let running =
+                self.reporter.start(&format!("[internal] load metadata for {}", reference.familiar()));
             let (store, remote) = (self.store.clone(), Arc::clone(&self.remote));
             let task = async move {
                 let result = remote.resolve(&store, &reference, &image.platform).await;
@@ -161,10 +165,8 @@ impl<'a> ImageSet<'a> {
         let runtime = self.runtime()?;
         let running = self.reporter.start(&format!("pushing {}", names.join(", ")));
         let transfers = Transfers::new(running);
-        let pushed = runtime.block_on(until_cancelled(
-            self.cancel,
-            self.remote.push(self.store, manifest, to, &transfers),
-        ));
+        let pushed = runtime
+            .block_on(until_cancelled(self.cancel, self.remote.push(self.store, manifest, to, &transfers)));
         self.runtime = Some(runtime);
         finish(pushed, transfers.into_running(), |source| BuildError::Push { source: Box::new(source) })
     }
@@ -177,7 +179,11 @@ impl<'a> ImageSet<'a> {
                 .thread_name("wbuild-net")
                 .enable_all()
                 .build()
-                .map_err(|source| BuildError::Host { action: "start the network threads of", path: "/".into(), source }),
+                .map_err(|source| BuildError::Host {
+                    action: "start the network threads of",
+                    path: "/".into(),
+                    source,
+                }),
         }
     }
 }

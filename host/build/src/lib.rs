@@ -29,4 +29,6 @@ pub use execute::build;
 pub use progress::{Event, Outcome, Progress, Vertex};
 pub use request::{BuildRequest, Built, ContextDir, EpochRule, NamedContext, Output, Wiring};
 pub use tree::TreeError;
-pub use wbuild_monitor::{Cancel, Stream};
+pub use wbuild_layer::ReadError;
+pub use wbuild_monitor::{Cancel, Errno, Stream};
+pub use wbuild_rootfs::MaterialiseError;

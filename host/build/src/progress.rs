@@ -173,7 +173,8 @@ impl Tail {
         let text = String::from_utf8_lossy(&self.0);
         let lines: Vec<&str> = text.trim_end_matches('\n').split('\n').collect();
         let from = lines.len().saturating_sub(Self::LINES);
-        let shown = |line: &&str| line.rsplit('\r').find(|part| !part.is_empty()).unwrap_or_default().to_owned();
+        let shown =
+            |line: &&str| line.rsplit('\r').find(|part| !part.is_empty()).unwrap_or_default().to_owned();
         if text.is_empty() { Vec::new() } else { lines[from..].iter().map(shown).collect() }
     }
 }

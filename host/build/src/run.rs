@@ -10,7 +10,8 @@ use std::path::{Path, PathBuf};
 use cap_std::fs::Dir;
 use wbuild_layer::{ChangeSet, RootPath};
 use wbuild_monitor::{
-    Cancel, Engine, EngineError, Exit, JournalCheck, Mount, MountAccess, MountSource, MtimeRule, Process, StepSpec,
+    Cancel, Engine, EngineError, Exit, JournalCheck, Mount, MountAccess, MountSource, MtimeRule, Process,
+    StepSpec,
 };
 use wbuild_plan::{Run, Step};
 use wbuild_policy::Policy;

@@ -79,7 +79,8 @@ impl ParkedTree {
         let name = format!("step-{}", self.scratches);
         let path = self.path.with_file_name(&name);
         let host = |source| BuildError::Host { action: "make", path: path.clone(), source };
-        let dir = self.home.dir().create_dir(&name).and_then(|()| self.home.dir().open_dir(&name)).map_err(host)?;
+        let dir =
+            self.home.dir().create_dir(&name).and_then(|()| self.home.dir().open_dir(&name)).map_err(host)?;
         Ok((dir, path, name))
     }
 }
@@ -187,7 +188,9 @@ impl StageRunner<'_> {
                     CopyFrom::Context | CopyFrom::Named(_) => Writer::Context,
                     CopyFrom::Stage(_) | CopyFrom::Image(_) => Writer::Build,
                 };
-                self.write_files(step, parked, k, writer, |tree| self.copy(step, copy, tree, sources, running))
+                self.write_files(step, parked, k, writer, |tree| {
+                    self.copy(step, copy, tree, sources, running)
+                })
             }
             Action::Workdir(workdir) => {
                 self.write_files(step, parked, k, Writer::Context, |tree| self.workdir(step, workdir, tree))
@@ -230,7 +233,8 @@ impl StageRunner<'_> {
         sources: &mut dyn Sources,
         running: &Running,
     ) -> Result<(), BuildError> {
-        let files = |source| BuildError::Files { name: step.name.clone(), span: step.span, source: Box::new(source) };
+        let files =
+            |source| BuildError::Files { name: step.name.clone(), span: step.span, source: Box::new(source) };
         let owner = match &copy.chown {
             None => None,
             Some(text) => Some(self.user_files(step, tree)?.owner(text).map_err(files)?),
@@ -251,7 +255,8 @@ impl StageRunner<'_> {
     }
 
     fn workdir(&self, step: &Step, workdir: &Workdir, tree: &Tree) -> Result<(), BuildError> {
-        let files = |source| BuildError::Files { name: step.name.clone(), span: step.span, source: Box::new(source) };
+        let files =
+            |source| BuildError::Files { name: step.name.clone(), span: step.span, source: Box::new(source) };
         let owner = if workdir.owner.is_empty() {
             (0, 0)
         } else {

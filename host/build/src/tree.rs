@@ -11,8 +11,8 @@ use std::path::Path;
 use rustix::fs::{OFlags, ResolveFlags, Statx, Timespec, Timestamps};
 use wbuild_layer::{ChangeSet, Device, RootPath, Timestamp, Xattrs};
 use wbuild_monitor::{
-    At, Base, Credentials, Cwd, Errno, Fault, GuestPath, JournalCheck, LastLink, Monitor, MtimeRule, NoViews, OpenRequest,
-    Opened, Outcome, Subject, Where, XattrWrite,
+    At, Base, Credentials, Cwd, Errno, Fault, GuestPath, JournalCheck, LastLink, Monitor, MtimeRule, NoViews,
+    OpenRequest, Opened, Outcome, Subject, Where, XattrWrite,
 };
 use wbuild_policy::Policy;
 use wbuild_rootfs::{Layer, Materialise, MaterialiseError, Owner, Root, RootError};
@@ -101,7 +101,9 @@ impl Tree {
             let opened = self.open_at(path.as_bytes(), OFlags::RDONLY, 0);
             let mut file = match opened {
                 Ok(file) => file,
-                Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
+                Err(error)
+                    if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) =>
+                {
                     return Ok(None);
                 }
                 Err(error) => return Err(error),
@@ -174,7 +176,9 @@ impl Tree {
             Kind::BlockDevice(device) => (S_IFBLK, device),
             Kind::File | Kind::Directory | Kind::Symlink | Kind::Socket => return Err(Errno::INVAL.into()),
         };
-        self.with(&absolute(path), |subject, at| self.monitor.make_node(subject, at, bits | 0o644, (major, minor)))
+        self.with(&absolute(path), |subject, at| {
+            self.monitor.make_node(subject, at, bits | 0o644, (major, minor))
+        })
     }
 
     pub(crate) fn remove_file(&self, path: &RootPath) -> io::Result<()> {
@@ -210,7 +214,9 @@ impl Tree {
             self.with(&path, |subject, at| self.monitor.chmod(subject, itself(at), *mode))?;
         }
         for (name, value) in xattrs {
-            self.with(&path, |subject, at| self.monitor.set_xattr(subject, itself(at), name, value, XattrWrite::Set))?;
+            self.with(&path, |subject, at| {
+                self.monitor.set_xattr(subject, itself(at), name, value, XattrWrite::Set)
+            })?;
         }
         let time = Timespec { tv_sec: mtime.seconds, tv_nsec: mtime.nanoseconds.into() };
         let times = Timestamps { last_access: time, last_modification: time };

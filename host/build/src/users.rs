@@ -66,7 +66,9 @@ impl UserFiles {
             Some(uid) => (uid, uid),
             None => match self.passwd().find(|entry| entry.name == user) {
                 Some(entry) => (entry.uid, entry.gid),
-                None => return Err(FilesError::NoSuchName { file: PASSWD, what: "user", name: user.to_owned() }),
+                None => {
+                    return Err(FilesError::NoSuchName { file: PASSWD, what: "user", name: user.to_owned() });
+                }
             },
         };
         let gid = group.map(|group| self.gid(group)).transpose()?;
@@ -93,7 +95,8 @@ impl UserFiles {
         match (group, entry) {
             (Some(group), _) => process.gid = self.gid(group)?,
             (None, Some(entry)) => {
-                let is_member = |group: &GroupEntry<'_>| group.members.split(',').any(|member| member == entry.name);
+                let is_member =
+                    |group: &GroupEntry<'_>| group.members.split(',').any(|member| member == entry.name);
                 process.groups = self.group().filter(is_member).map(|group| group.gid).collect();
             }
             (None, None) => {}

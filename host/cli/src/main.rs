@@ -1,3 +1,7 @@
 //! The binary `wbuild`.
 
-fn main() {}
+#![forbid(unsafe_code)]
+
+fn main() -> std::process::ExitCode {
+    wbuild_cli::main()
+}

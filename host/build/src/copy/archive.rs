@@ -7,7 +7,9 @@
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom, Write};
 
-use wbuild_layer::{Attributes as Virtual, Entry, EntryKind, Expected, LayerEntry, LayerReader, Limits, RootPath};
+use wbuild_layer::{
+    Attributes as Virtual, Entry, EntryKind, Expected, LayerEntry, LayerReader, Limits, RootPath,
+};
 use wbuild_oci::Digest;
 
 use super::write;
@@ -33,7 +35,8 @@ enum Compression {
 
 /// Looks whether `file` is an archive.
 pub(super) fn detect(mut file: File, written: &str) -> Result<Option<Archive>, FilesError> {
-    let failed = |error: io::Error| FilesError::Archive { written: written.to_owned(), reason: error.to_string() };
+    let failed =
+        |error: io::Error| FilesError::Archive { written: written.to_owned(), reason: error.to_string() };
     let mut start = Vec::new();
     Read::by_ref(&mut file).take(6).read_to_end(&mut start).map_err(failed)?;
     let compression = Compression::of(&start);
@@ -249,7 +252,15 @@ mod tests {
             out.write_all(b"plain text").unwrap();
             out.finish().unwrap()
         };
-        for bytes in [&b""[..], b"text", &[0; 1024], &gzipped, &[0x1f, 0x8b, 0, 0], b"BZh9 no", &[0xfd, b'7', b'z', b'X', b'Z', 0]] {
+        for bytes in [
+            &b""[..],
+            b"text",
+            &[0; 1024],
+            &gzipped,
+            &[0x1f, 0x8b, 0, 0],
+            b"BZh9 no",
+            &[0xfd, b'7', b'z', b'X', b'Z', 0],
+        ] {
             assert_eq!(detected(bytes), None, "{bytes:?}");
         }
     }

@@ -87,7 +87,12 @@ impl Copier<'_> {
         } else if let Some(parent) = target.parent() {
             self.make_dirs(&parent)?;
         }
-        Walk { copier: self, from, note, inodes: BTreeMap::new() }.copy(&source, &what, &target, Existing::Keeps)
+        Walk { copier: self, from, note, inodes: BTreeMap::new() }.copy(
+            &source,
+            &what,
+            &target,
+            Existing::Keeps,
+        )
     }
 
     fn inline(&self, name: &str, content: &str, dest: &CopyDest) -> Result<(), FilesError> {
@@ -98,14 +103,8 @@ impl Copier<'_> {
         self.make_room(&target, name)?;
         let mut file = self.tree.create_file(&target).map_err(write("create", &target))?;
         io::Write::write_all(&mut file, content.as_bytes()).map_err(write("write", &target))?;
-        let node = Node {
-            kind: Kind::File,
-            mode: 0o644,
-            uid: 0,
-            gid: 0,
-            mtime: Timestamp::default(),
-            shared: None,
-        };
+        let node =
+            Node { kind: Kind::File, mode: 0o644, uid: 0, gid: 0, mtime: Timestamp::default(), shared: None };
         self.apply(&node, Default::default(), &target)
     }
 
@@ -114,14 +113,20 @@ impl Copier<'_> {
         let path = RootPath::new(&dest.path).map_err(|error| FilesError::Conflict {
             source_path: String::new(),
             target: RootPath::root(),
-            reason: if matches!(error, wbuild_layer::RootPathError::Nul(_)) { "a NUL byte" } else { "a .. component" },
+            reason: if matches!(error, wbuild_layer::RootPathError::Nul(_)) {
+                "a NUL byte"
+            } else {
+                "a .. component"
+            },
         })?;
         if dest.shape == DestShape::Directory {
             self.make_dirs(&files::resolve(self.tree, &path, Last::Follow)?)?;
         }
         let resolved = files::resolve(self.tree, &path, Last::Follow)?;
         match name {
-            Some(name) if resolved.is_root() || node(self.tree, &resolved)?.is_some_and(|node| node.is_dir()) => {
+            Some(name)
+                if resolved.is_root() || node(self.tree, &resolved)?.is_some_and(|node| node.is_dir()) =>
+            {
                 resolved.join(name).map_err(|error| write("create", &resolved)(io::Error::other(error)))
             }
             _ => Ok(resolved),
@@ -205,12 +210,14 @@ impl Walk<'_> {
         }
         match what.kind {
             Kind::File => {
-                let mut content = self.from.open(source).map_err(|error| unreadable(self.from, source, error))?;
+                let mut content =
+                    self.from.open(source).map_err(|error| unreadable(self.from, source, error))?;
                 let mut file = tree.create_file(target).map_err(write("create", target))?;
                 io::copy(&mut content, &mut file).map_err(write("write", target))?;
             }
             Kind::Symlink => {
-                let text = self.from.read_link(source).map_err(|error| unreadable(self.from, source, error))?;
+                let text =
+                    self.from.read_link(source).map_err(|error| unreadable(self.from, source, error))?;
                 tree.symlink(&text, target).map_err(write("make the link", target))?;
             }
             kind => tree.make_node(target, kind).map_err(write("make the special file", target))?,
@@ -254,7 +261,11 @@ impl Walk<'_> {
             }
         }
         // Last: making the children moved the directory's time.
-        if takes == Existing::Takes { self.copier.attributes(self.from, source, what, target) } else { Ok(()) }
+        if takes == Existing::Takes {
+            self.copier.attributes(self.from, source, what, target)
+        } else {
+            Ok(())
+        }
     }
 }
 

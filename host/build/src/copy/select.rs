@@ -14,13 +14,15 @@ pub(super) fn sources(from: &dyn Files, pattern: &str, written: &str) -> Result<
     let components: Vec<&str> = pattern.split('/').filter(|component| !component.is_empty()).collect();
     let wild = components.iter().position(|component| glob::has_wildcards(component));
     let path = |components: &[&str]| {
-        RootPath::new(components.join("/")).map_err(|error| unreadable(from, &RootPath::root(), std::io::Error::other(error)))
+        RootPath::new(components.join("/"))
+            .map_err(|error| unreadable(from, &RootPath::root(), std::io::Error::other(error)))
     };
     let Some(wild) = wild else {
         let unescaped: Vec<String> = components.iter().map(|component| glob::unescape(component)).collect();
         return Ok(vec![path(&unescaped.iter().map(String::as_str).collect::<Vec<_>>())?]);
     };
-    let unescaped: Vec<String> = components[..wild].iter().map(|component| glob::unescape(component)).collect();
+    let unescaped: Vec<String> =
+        components[..wild].iter().map(|component| glob::unescape(component)).collect();
     let base = path(&unescaped.iter().map(String::as_str).collect::<Vec<_>>())?;
     let base = files::resolve(from, &base, Last::Follow)?;
     let mut found = Vec::new();

@@ -1,0 +1,112 @@
+//! What is typed after `wbuild build`, before anything is made of it.
+//!
+//! Spelled as `docker buildx build` spells it. [`super::settings`] turns it into objects.
+
+use std::path::PathBuf;
+
+use super::not_built::NotBuilt;
+
+const EXAMPLES: &str = "\
+Examples:
+  Build the Dockerfile of this directory and push the image:
+    wbuild build -t registry.example/team/app:1.2 --push .
+
+  Write the image as an OCI archive, or as an OCI layout directory:
+    wbuild build -t app -o type=oci,dest=app.tar .
+    wbuild build -t app -o type=oci,tar=false,dest=app-layout .
+
+  Take the base image from an OCI layout on disk instead of a registry:
+    wbuild build --build-context debian:12=oci-layout://./debian:12 .
+
+  Read the Dockerfile from standard input, build one stage of it:
+    wbuild build -f - --target test . < Dockerfile
+
+Exit codes:
+  0 done   1 a step failed   2 usage   3 Dockerfile   4 policy   5 limit
+  6 the registry refused   7 network, worth retrying   8 the host lacks something
+  70 a defect of wbuild   130 interrupted";
+
+/// Build an image from a Dockerfile
+///
+/// Builds the image that a Dockerfile describes and writes it where -o and --push say; without either it stays in the
+/// store. The same inputs give the same digests, whoever builds: times come from SOURCE_DATE_EPOCH, else from the
+/// base image, else they are zero.
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct BuildArgs {
+    /// Name of the image, `[registry/]repository[:tag]`; repeatable
+    #[arg(short, long = "tag", value_name = "NAME")]
+    pub(crate) tags: Vec<String>,
+
+    /// The Dockerfile; `-` reads it from standard input [default: PATH/Dockerfile]
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) file: Option<PathBuf>,
+
+    /// Value of an ARG; without a value, that of the environment variable; repeatable
+    #[arg(long = "build-arg", value_name = "NAME[=VALUE]")]
+    pub(crate) build_args: Vec<String>,
+
+    /// The stage to build [default: the last one]
+    #[arg(long, value_name = "STAGE")]
+    pub(crate) target: Option<String>,
+
+    /// Platform of the image, `os/arch[/variant]` [default: this machine's]
+    #[arg(long, value_name = "PLATFORM")]
+    pub(crate) platform: Option<String>,
+
+    /// Push the image under every -t name; short for `-o type=registry`
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL", hide_possible_values = true)]
+    pub(crate) push: Option<bool>,
+
+    /// Where the image goes: `type=oci,dest=FILE`, `type=oci,tar=false,dest=DIR`, `type=registry`; repeatable
+    #[arg(short, long = "output", value_name = "type=..,dest=..")]
+    pub(crate) outputs: Vec<String>,
+
+    /// A directory or image by name for FROM and --from: `NAME=DIR`, `NAME=oci-layout://PATH[:TAG|@DIGEST]`; repeatable
+    #[arg(long = "build-context", value_name = "NAME=SOURCE")]
+    pub(crate) build_contexts: Vec<String>,
+
+    /// Run every step. There is no build cache yet, so this is what happens anyway
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL", hide_possible_values = true)]
+    pub(crate) no_cache: Option<bool>,
+
+    /// Ask the registry what a tag means now. wbuild always does; only layers are kept in the store
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL", hide_possible_values = true)]
+    pub(crate) pull: Option<bool>,
+
+    /// How progress is shown on standard error: auto, plain, tty or quiet
+    #[arg(long, value_name = "MODE", default_value = "auto")]
+    pub(crate) progress: String,
+
+    /// A label of the image; repeatable
+    #[arg(long = "label", value_name = "NAME=VALUE")]
+    pub(crate) labels: Vec<String>,
+
+    /// Write the image's digests as JSON to this file
+    #[arg(long, value_name = "FILE")]
+    pub(crate) metadata_file: Option<PathBuf>,
+
+    /// Write the image's id (the digest of its config) to this file
+    #[arg(long, value_name = "FILE")]
+    pub(crate) iidfile: Option<PathBuf>,
+
+    /// The time the image carries: seconds since 1970, or `now`, which makes the build irreproducible
+    #[arg(long, value_name = "SECONDS|now")]
+    pub(crate) timestamp: Option<String>,
+
+    /// Directory of the store [default: $WBUILD_ROOT, /scratch, $XDG_CACHE_HOME/wbuild, $HOME/.cache/wbuild]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) root: Option<PathBuf>,
+
+    /// Show nothing but errors; print the image's id
+    #[arg(short, long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL", hide_possible_values = true)]
+    pub(crate) quiet: Option<bool>,
+
+    /// What is refused by name.
+    #[command(flatten)]
+    pub(crate) not_built: NotBuilt,
+
+    /// The build context: a directory
+    #[arg(value_name = "PATH")]
+    pub(crate) path: String,
+}

@@ -1,0 +1,100 @@
+//! Flags of `docker buildx build` that are not built yet: each is recognised, so that it can be refused by name.
+//!
+//! Nothing is accepted and ignored. A flag leaves this table when it does what it says.
+
+use clap::{Arg, ArgAction, ArgMatches, Command};
+
+use crate::failure::Failure;
+
+/// Whether a flag is followed by a value.
+#[derive(Clone, Copy)]
+enum Takes {
+    Nothing,
+    Value,
+}
+
+struct Flag {
+    name: &'static str,
+    takes: Takes,
+    /// What the user should know or do instead.
+    sentence: &'static str,
+}
+
+const fn flag(name: &'static str, takes: Takes, sentence: &'static str) -> Flag {
+    Flag { name, takes, sentence }
+}
+
+const FLAGS: &[Flag] = &[
+    flag("load", Takes::Nothing, "write an archive with -o type=oci,dest=FILE and load that"),
+    flag("cache-from", Takes::Value, "there is no build cache yet; every step runs"),
+    flag("cache-to", Takes::Value, "there is no build cache yet; every step runs"),
+    flag("no-cache-filter", Takes::Value, "there is no build cache yet; every step runs"),
+    flag("secret", Takes::Value, "RUN --mount=type=secret cannot be built yet"),
+    flag("ssh", Takes::Value, "RUN --mount=type=ssh cannot be built yet"),
+    flag("annotation", Takes::Value, "labels can be set with --label"),
+    flag("provenance", Takes::Value, "no attestation is written; leave the flag away"),
+    flag("sbom", Takes::Value, "no attestation is written; leave the flag away"),
+    flag("attest", Takes::Value, "no attestation is written; leave the flag away"),
+    flag("check", Takes::Nothing, "the lint rules are not there yet"),
+    flag("call", Takes::Value, "only a build can be asked for"),
+    flag("policy", Takes::Value, "policy files are not read yet"),
+    flag("add-host", Takes::Value, "/etc/hosts of a step holds localhost and the step's own name"),
+    flag("compression", Takes::Value, "layers are compressed with gzip"),
+    flag("registry-mirror", Takes::Value, "images are pulled from the registry they name"),
+    flag("layers", Takes::Value, "each step that changes files makes one layer"),
+    flag("ulimit", Takes::Value, "steps run with the limits of wbuild itself"),
+    flag("shm-size", Takes::Value, "/dev/shm is as large as the store's volume"),
+    flag("network", Takes::Value, "steps use the network of wbuild itself"),
+    flag("audit", Takes::Value, "no audit file is written yet"),
+    flag("sign-key", Takes::Value, "nothing is signed yet"),
+    flag("allow", Takes::Value, "there are no entitlements"),
+    flag("builder", Takes::Value, "there is no daemon and no builder instance"),
+    flag("cgroup-parent", Takes::Value, "wbuild makes no cgroups"),
+];
+
+/// The flags of the table that were on the command line.
+#[derive(Debug, Default)]
+pub(crate) struct NotBuilt(Vec<&'static str>);
+
+impl NotBuilt {
+    /// Refuses the first flag that is not built.
+    ///
+    /// # Errors
+    /// Exit 2 with a sentence.
+    pub(crate) fn refuse(&self) -> Result<(), Failure> {
+        match FLAGS.iter().find(|flag| self.0.contains(&flag.name)) {
+            Some(flag) => Err(Failure::usage(format!("--{} is not built yet: {}", flag.name, flag.sentence))
+                .hint("`wbuild build --help` lists what is")),
+            None => Ok(()),
+        }
+    }
+}
+
+impl clap::FromArgMatches for NotBuilt {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
+        let given =
+            |flag: &&Flag| matches.value_source(flag.name) == Some(clap::parser::ValueSource::CommandLine);
+        Ok(Self(FLAGS.iter().filter(given).map(|flag| flag.name).collect()))
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
+        *self = Self::from_arg_matches(matches)?;
+        Ok(())
+    }
+}
+
+impl clap::Args for NotBuilt {
+    fn augment_args(command: Command) -> Command {
+        FLAGS.iter().fold(command, |command, flag| {
+            let arg = Arg::new(flag.name).long(flag.name).hide(true);
+            command.arg(match flag.takes {
+                Takes::Nothing => arg.action(ArgAction::SetTrue),
+                Takes::Value => arg.action(ArgAction::Append).allow_hyphen_values(true),
+            })
+        })
+    }
+
+    fn augment_args_for_update(command: Command) -> Command {
+        Self::augment_args(command)
+    }
+}

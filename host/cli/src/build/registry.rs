@@ -1,0 +1,131 @@
+//! The registry client's settings: credentials, roots of trust and proxies, from where Docker and Podman look.
+//!
+//! Credentials stay in this process; no step ever sees them.
+
+use std::ffi::OsStr;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+
+use wbuild_registry::{Client, Credentials, Proxies, Roots, Settings};
+
+use crate::environment::Environment;
+use crate::exit::Exit;
+use crate::failure::Failure;
+
+/// A client as the environment describes it.
+///
+/// # Errors
+/// A file that is named but cannot be read, or is not what it should be.
+pub(super) fn client(environment: &Environment) -> Result<Client, Failure> {
+    let settings = Settings {
+        credentials: credentials(environment)?,
+        roots: roots(environment)?,
+        proxies: proxies(environment),
+        ..Settings::default()
+    };
+    Client::new(settings).map_err(|error| Failure::from_error(Exit::Host, &error))
+}
+
+/// The first of these that is there decides, as in Docker; `REGISTRY_AUTH_FILE` is Podman's and Skopeo's.
+fn credentials(environment: &Environment) -> Result<Credentials, Failure> {
+    let mut credentials = Credentials::default();
+    if let Some(json) = environment.get("DOCKER_AUTH_CONFIG") {
+        credentials = credentials.or(parse(json.as_encoded_bytes(), "DOCKER_AUTH_CONFIG")?);
+    }
+    for (path, named) in files(environment) {
+        match read(&path) {
+            Ok(bytes) => credentials = credentials.or(parse(&bytes, &path.display().to_string())?),
+            Err(error) if error.kind() == io::ErrorKind::NotFound && named == Named::ByDefault => {}
+            // A default place that nobody may look into (HOME of another user) holds nothing for us.
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied && named == Named::ByDefault => {}
+            Err(error) => {
+                return Err(Failure::usage(format!(
+                    "cannot read the credentials in {}: {error}",
+                    path.display()
+                )));
+            }
+        }
+    }
+    Ok(credentials)
+}
+
+/// Whether the user named a file, or it is where such files are.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Named {
+    ByUser,
+    ByDefault,
+}
+
+fn files(environment: &Environment) -> Vec<(PathBuf, Named)> {
+    let below =
+        |variable: &str, path: &str| environment.get(variable).map(|base: &OsStr| Path::new(base).join(path));
+    let mut files = Vec::new();
+    if let Some(path) = environment.get("REGISTRY_AUTH_FILE") {
+        files.push((PathBuf::from(path), Named::ByUser));
+    }
+    match below("DOCKER_CONFIG", "config.json") {
+        Some(path) => files.push((path, Named::ByDefault)),
+        None => files.extend(below("HOME", ".docker/config.json").map(|path| (path, Named::ByDefault))),
+    }
+    files.extend(below("XDG_RUNTIME_DIR", "containers/auth.json").map(|path| (path, Named::ByDefault)));
+    files
+}
+
+fn parse(bytes: &[u8], from: &str) -> Result<Credentials, Failure> {
+    Credentials::parse(bytes).map_err(|error| {
+        let mut failure = Failure::from_error(Exit::Usage, &error);
+        failure.message = format!("{from}: {}", failure.message);
+        failure
+    })
+}
+
+fn roots(environment: &Environment) -> Result<Roots, Failure> {
+    let Some(path) = environment.get("SSL_CERT_FILE") else { return Ok(Roots::Bundled) };
+    let path = Path::new(path);
+    let pem = read(path)
+        .map_err(|error| Failure::usage(format!("cannot read SSL_CERT_FILE {}: {error}", path.display())))?;
+    Ok(Roots::Only(vec![pem]))
+}
+
+fn proxies(environment: &Environment) -> Proxies {
+    let either = |lower: &str, upper: &str| {
+        environment
+            .text(lower)
+            .or_else(|| environment.text(upper))
+            .filter(|v| !v.is_empty())
+            .map(str::to_owned)
+    };
+    Proxies {
+        http: either("http_proxy", "HTTP_PROXY"),
+        https: either("https_proxy", "HTTPS_PROXY"),
+        except: either("no_proxy", "NO_PROXY"),
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "files the user or the environment names")]
+fn read(path: &Path) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    std::fs::File::open(path)?.take(16 << 20).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn docker_config_takes_the_place_of_home() {
+        let environment: Environment = [("DOCKER_CONFIG", "/d"), ("HOME", "/h")].into_iter().collect();
+        let paths: Vec<PathBuf> = files(&environment).into_iter().map(|(path, _)| path).collect();
+        assert_eq!(paths, [PathBuf::from("/d/config.json")]);
+        assert!(files(&Environment::default()).is_empty(), "nothing is guessed without HOME");
+    }
+
+    #[test]
+    fn a_named_file_must_be_there() {
+        let environment: Environment = [("REGISTRY_AUTH_FILE", "/nonexistent/auth")].into_iter().collect();
+        assert!(credentials(&environment).unwrap_err().message.contains("/nonexistent/auth"));
+        let default: Environment = [("HOME", "/nonexistent")].into_iter().collect();
+        assert!(credentials(&default).is_ok());
+    }
+}

@@ -1,0 +1,362 @@
+//! What a build was asked to do, as objects: the second stage of the arguments.
+//!
+//! Everything that can be refused without reading a file or asking a registry is refused here.
+
+use std::collections::BTreeMap;
+use std::io::IsTerminal;
+use std::path::PathBuf;
+
+use wbuild_oci::{Platform, Reference};
+
+use super::args::BuildArgs;
+use super::contexts::{self, NamedContext};
+use super::outputs::{self, Destination, Output, Push};
+use crate::environment::Environment;
+use crate::failure::Failure;
+
+/// A build's settings.
+#[derive(Debug)]
+pub(crate) struct Settings {
+    /// Where the Dockerfile is.
+    pub(crate) dockerfile: DockerfileFrom,
+    /// The build context's directory.
+    pub(crate) context: PathBuf,
+    /// The image's names.
+    pub(crate) tags: Vec<Reference>,
+    /// Values of ARGs.
+    pub(crate) build_args: BTreeMap<String, String>,
+    /// The stage to build.
+    pub(crate) target: Option<String>,
+    /// `--platform`.
+    pub(crate) platform: Option<Platform>,
+    /// Named contexts.
+    pub(crate) contexts: BTreeMap<String, NamedContext>,
+    /// Labels of the image.
+    pub(crate) labels: BTreeMap<String, String>,
+    /// Where the image goes.
+    pub(crate) outputs: Vec<Output>,
+    /// What times are held to.
+    pub(crate) epoch: Epoch,
+    /// How progress is shown.
+    pub(crate) progress: ProgressMode,
+    /// Whether the image's id goes to standard output.
+    pub(crate) print_id: PrintId,
+    /// `--metadata-file`.
+    pub(crate) metadata_file: Option<PathBuf>,
+    /// `--iidfile`.
+    pub(crate) iidfile: Option<PathBuf>,
+    /// `--root`.
+    pub(crate) root: Option<PathBuf>,
+    /// What the user should hear of before the build begins.
+    pub(crate) notes: Vec<String>,
+}
+
+/// Where the Dockerfile is read from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum DockerfileFrom {
+    /// `-f -`.
+    Stdin,
+    /// `-f FILE`, or `PATH/Dockerfile`.
+    File(PathBuf),
+}
+
+/// The build's epoch as asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Epoch {
+    /// `--timestamp SECONDS` or SOURCE_DATE_EPOCH.
+    Seconds(i64),
+    /// The base image's.
+    FromBase,
+    /// `--timestamp now`.
+    Now,
+}
+
+/// How progress is shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ProgressMode {
+    /// A line for each step and each line a step prints.
+    Plain,
+    /// A live view of the running steps.
+    Tty,
+    /// Nothing but errors.
+    Quiet,
+}
+
+/// Whether the image's id goes to standard output.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum PrintId {
+    /// It does not.
+    No,
+    /// `-q`.
+    Yes,
+}
+
+impl Settings {
+    /// Reads the arguments and the environment.
+    ///
+    /// # Errors
+    /// Exit 2 with what is wrong.
+    pub(crate) fn new(args: &BuildArgs, environment: &Environment) -> Result<Self, Failure> {
+        args.not_built.refuse()?;
+        let push = if args.push == Some(true) { Push::Yes } else { Push::No };
+        let outputs = outputs::parse(&args.outputs, push)?;
+        let tags = args.tags.iter().map(|text| reference(text, "-t")).collect::<Result<Vec<_>, _>>()?;
+        names_to_push(&outputs, &tags)?;
+        let build_args = build_args(&args.build_args, environment)?;
+        let quiet = args.quiet == Some(true);
+        if quiet && outputs.contains(&Output::Archive(Destination::Stdout)) {
+            return Err(Failure::usage(
+                "-q prints the image's id, so the archive cannot go to standard output",
+            ));
+        }
+        let mut notes = Vec::new();
+        if args.no_cache == Some(true) {
+            notes.push("--no-cache changes nothing: there is no build cache yet, every step runs".to_owned());
+        }
+        Ok(Self {
+            dockerfile: dockerfile(args)?,
+            context: context(&args.path)?,
+            tags,
+            epoch: epoch(args.timestamp.as_deref(), &build_args, environment)?,
+            build_args,
+            target: args.target.clone().filter(|target| !target.is_empty()),
+            platform: args.platform.as_deref().map(platform).transpose()?,
+            contexts: contexts::parse(&args.build_contexts)?,
+            labels: labels(&args.labels)?,
+            outputs,
+            progress: progress(&args.progress, quiet, environment)?,
+            print_id: if quiet { PrintId::Yes } else { PrintId::No },
+            metadata_file: args.metadata_file.clone(),
+            iidfile: args.iidfile.clone(),
+            root: args.root.clone(),
+            notes,
+        })
+    }
+}
+
+/// Reads an image's name that a flag gives.
+pub(super) fn reference(text: &str, flag: &str) -> Result<Reference, Failure> {
+    let reference: Reference =
+        text.parse().map_err(|error| Failure::usage(format!("{flag} {text}: {error}")))?;
+    if reference.digest().is_some() {
+        return Err(Failure::usage(format!("{flag} {text}: a name to write to cannot have a digest")));
+    }
+    Ok(reference)
+}
+
+fn names_to_push(outputs: &[Output], tags: &[Reference]) -> Result<(), Failure> {
+    for output in outputs {
+        let Output::Registry(names) = output else { continue };
+        if names.is_empty() && tags.is_empty() {
+            return Err(Failure::usage("nothing says where to push to").hint("give the image a name with -t"));
+        }
+        for name in names {
+            reference(name, "-o type=registry,name=")?;
+        }
+    }
+    Ok(())
+}
+
+fn dockerfile(args: &BuildArgs) -> Result<DockerfileFrom, Failure> {
+    match &args.file {
+        None => Ok(DockerfileFrom::File(PathBuf::from(&args.path).join("Dockerfile"))),
+        Some(file) if file.as_os_str() == "-" => Ok(DockerfileFrom::Stdin),
+        Some(file) if file.as_os_str().is_empty() => Err(Failure::usage("-f names no file")),
+        Some(file) => Ok(DockerfileFrom::File(file.clone())),
+    }
+}
+
+fn context(path: &str) -> Result<PathBuf, Failure> {
+    let not_built = |what: &str| {
+        Failure::usage(format!("{what} as build context is not built yet: {path}")).hint("give a directory")
+    };
+    if path.is_empty() {
+        return Err(Failure::usage("PATH is empty").hint("`.` is the current directory"));
+    }
+    if path == "-" {
+        return Err(not_built("standard input"));
+    }
+    if path.contains("://") || path.starts_with("git@") || path.starts_with("github.com/") {
+        return Err(not_built("a URL"));
+    }
+    Ok(PathBuf::from(path))
+}
+
+fn build_args(given: &[String], environment: &Environment) -> Result<BTreeMap<String, String>, Failure> {
+    let mut values = BTreeMap::new();
+    for text in given {
+        let (name, value) = match text.split_once('=') {
+            Some((name, value)) => (name, Some(value)),
+            None => (text.as_str(), environment.text(text)),
+        };
+        if name.is_empty() {
+            return Err(Failure::usage(format!("--build-arg {text:?} has no name")));
+        }
+        // As Docker: a name alone that the environment does not know leaves the Dockerfile's default.
+        if let Some(value) = value {
+            values.insert(name.to_owned(), value.to_owned());
+        }
+    }
+    Ok(values)
+}
+
+fn labels(given: &[String]) -> Result<BTreeMap<String, String>, Failure> {
+    let mut labels = BTreeMap::new();
+    for text in given {
+        let (name, value) = text.split_once('=').unwrap_or((text, ""));
+        if name.is_empty() {
+            return Err(Failure::usage(format!("--label {text:?} has no name")));
+        }
+        labels.insert(name.to_owned(), value.to_owned());
+    }
+    Ok(labels)
+}
+
+fn platform(text: &str) -> Result<Platform, Failure> {
+    if text.contains(',') {
+        return Err(Failure::usage(format!(
+            "--platform {text}: several platforms in one build are not built yet"
+        ))
+        .hint("build each platform by itself"));
+    }
+    text.parse().map_err(|error| Failure::usage(format!("--platform {text}: {error}")))
+}
+
+fn epoch(
+    timestamp: Option<&str>,
+    build_args: &BTreeMap<String, String>,
+    environment: &Environment,
+) -> Result<Epoch, Failure> {
+    let seconds = |text: &str, by: &str| {
+        text.parse::<i64>()
+            .ok()
+            .filter(|seconds| *seconds >= 0)
+            .map(Epoch::Seconds)
+            .ok_or_else(|| Failure::usage(format!("{by}={text} is not a number of seconds since 1970")))
+    };
+    match timestamp {
+        Some("now") => Ok(Epoch::Now),
+        Some(text) => seconds(text, "--timestamp"),
+        None => {
+            let name = "SOURCE_DATE_EPOCH";
+            match build_args.get(name).map(String::as_str).or_else(|| environment.text(name)) {
+                Some(text) if !text.is_empty() => seconds(text, name),
+                _ => Ok(Epoch::FromBase),
+            }
+        }
+    }
+}
+
+fn progress(mode: &str, quiet: bool, environment: &Environment) -> Result<ProgressMode, Failure> {
+    let terminal = std::io::stderr().is_terminal() && environment.text("TERM") != Some("dumb");
+    let mode = match mode {
+        "auto" if terminal => ProgressMode::Tty,
+        "auto" | "plain" => ProgressMode::Plain,
+        "tty" if terminal => ProgressMode::Tty,
+        "tty" => return Err(Failure::usage("--progress tty: standard error is not a terminal")),
+        "quiet" | "none" => ProgressMode::Quiet,
+        "rawjson" => {
+            return Err(
+                Failure::usage("--progress rawjson is not built yet").hint("plain is the one to parse")
+            );
+        }
+        _ => {
+            return Err(Failure::usage(format!("--progress {mode} is unknown"))
+                .hint("modes are auto, plain, tty and quiet"));
+        }
+    };
+    Ok(if quiet { ProgressMode::Quiet } else { mode })
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+    use crate::args::{Cli, Command};
+
+    fn settings(args: &[&str], environment: &[(&str, &str)]) -> Result<Settings, Failure> {
+        let cli = Cli::try_parse_from(["wbuild", "build"].iter().chain(args)).unwrap();
+        let Command::Build(args) = cli.command else { unreachable!() };
+        Settings::new(&args, &environment.iter().copied().collect())
+    }
+
+    fn refused(args: &[&str]) -> String {
+        let failure = settings(args, &[]).unwrap_err();
+        assert_eq!(failure.exit, crate::exit::Exit::Usage);
+        failure.message.clone()
+    }
+
+    #[test]
+    fn build_args_come_from_the_line_or_the_environment() {
+        let args = ["--build-arg", "A=1=2", "--build-arg", "B", "--build-arg", "C", "--build-arg", "D=", "."];
+        let built = settings(&args, &[("B", "from env")]).unwrap().build_args;
+        let expected = [("A", "1=2"), ("B", "from env"), ("D", "")];
+        assert_eq!(built, expected.map(|(k, v)| (k.to_owned(), v.to_owned())).into());
+    }
+
+    #[test]
+    fn the_epoch_is_the_flag_then_the_argument_then_the_environment() {
+        let env = [("SOURCE_DATE_EPOCH", "7")];
+        let epoch = |args: &[&str], env: &[(&str, &str)]| settings(args, env).unwrap().epoch;
+        assert_eq!(epoch(&["."], &[]), Epoch::FromBase);
+        assert_eq!(epoch(&["."], &env), Epoch::Seconds(7));
+        assert_eq!(epoch(&["--build-arg", "SOURCE_DATE_EPOCH=8", "."], &env), Epoch::Seconds(8));
+        assert_eq!(epoch(&["--timestamp", "now", "."], &env), Epoch::Now);
+        assert_eq!(epoch(&["--timestamp=9", "."], &env), Epoch::Seconds(9));
+        assert!(settings(&["."], &[("SOURCE_DATE_EPOCH", "yesterday")]).is_err());
+    }
+
+    #[test]
+    fn what_is_not_built_is_refused_by_name() {
+        for args in [
+            &["--load", "."][..],
+            &["--secret", "id=x", "."],
+            &["--secret=id=x", "."],
+            &["--cache-from", "type=gha", "."],
+            &["--network=none", "."],
+            &["--check", "."],
+            &["https://example.org/x.git"],
+            &["-"],
+            &["--platform", "linux/amd64,linux/arm64", "."],
+            &["--progress", "rawjson", "."],
+            &["-o", "type=local,dest=x", "."],
+        ] {
+            let message = refused(args);
+            assert!(message.contains("not built yet"), "{args:?}: {message}");
+        }
+    }
+
+    #[test]
+    fn a_push_needs_a_name_without_digest() {
+        assert!(refused(&["--push", "."]).contains("where to push"));
+        assert!(refused(&["-t", "UPPER", "."]).contains("-t UPPER"));
+        let digest = format!("a@sha256:{}", "0".repeat(64));
+        assert!(refused(&["-t", &digest, "."]).contains("digest"));
+        assert_eq!(settings(&["-t", "a", "--push", "."], &[]).unwrap().outputs, [Output::Registry(vec![])]);
+        assert!(settings(&["--push=false", "."], &[]).unwrap().outputs.is_empty());
+    }
+
+    #[test]
+    fn the_dockerfile_lies_in_the_context_unless_named() {
+        assert_eq!(
+            settings(&["ctx"], &[]).unwrap().dockerfile,
+            DockerfileFrom::File("ctx/Dockerfile".into())
+        );
+        assert_eq!(settings(&["-f", "x", "ctx"], &[]).unwrap().dockerfile, DockerfileFrom::File("x".into()));
+        assert_eq!(settings(&["-f", "-", "ctx"], &[]).unwrap().dockerfile, DockerfileFrom::Stdin);
+    }
+
+    #[test]
+    fn the_last_of_a_repeated_flag_wins_and_lists_grow() {
+        let built = settings(&["--target", "a", "--target", "b", "-t", "x", "-t", "y", "."], &[]).unwrap();
+        assert_eq!(built.target.as_deref(), Some("b"));
+        assert_eq!(built.tags.len(), 2);
+    }
+
+    #[test]
+    fn no_cache_is_told_the_truth() {
+        let built = settings(&["--no-cache", "."], &[]).unwrap();
+        assert!(built.notes[0].contains("no build cache"));
+    }
+}
