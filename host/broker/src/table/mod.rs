@@ -14,9 +14,8 @@ mod processes;
 mod sockets;
 
 use rustix::io::Errno;
-use wbuild_monitor::Fault;
 
-use crate::call::{Call, Handler, Reply};
+use crate::call::Handler;
 
 /// Every row, family by family.
 pub fn all() -> impl Iterator<Item = &'static Row> {
@@ -31,11 +30,6 @@ pub fn all() -> impl Iterator<Item = &'static Row> {
         denied::ROWS,
     ];
     FAMILIES.iter().flat_map(|family| family.iter())
-}
-
-/// Stands where a handler is still to be written; a test counts them.
-fn pending(_call: &mut Call<'_>) -> Result<Reply, Fault> {
-    Err(Fault::Errno(Errno::NOSYS))
 }
 
 /// A call's number on each architecture; `None` where it does not exist.
