@@ -77,6 +77,8 @@ fn supervise(control: &UnixStream) -> Result<Outcome, Failure> {
     let Ok([lifeline, stdout, stderr]) = <[OwnedFd; 3]>::try_from(descriptors) else { return Err(Failure::Alone) };
     let Launch { spec, strategy, identity } = launch;
     rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable).map_err(broken("cannot hide"))?;
+    wbuild_sys::process::keep_inherited_descriptors_out_of_children()
+        .map_err(broken("cannot mark inherited descriptors"))?;
     rustix::process::umask(Mode::empty());
 
     // Opened with the rights wbuild was started with; from here on they only shrink.
