@@ -83,6 +83,12 @@ impl Transport {
         for document in documents {
             let certificates = reqwest::Certificate::from_pem_bundle(document)
                 .map_err(|source| setup("a document of certificates is not PEM", source))?;
+            if certificates.is_empty() {
+                return Err(RegistryError::Setup {
+                    what: "a document of certificates has none",
+                    source: None,
+                });
+            }
             builder = certificates.into_iter().fold(builder, reqwest::ClientBuilder::add_root_certificate);
         }
         let http = builder.build().map_err(|source| setup("its certificates cannot be used", source))?;

@@ -15,12 +15,14 @@ const HTPASSWD: &str = "builder:$2b$05$abcdefghijklmnopqrstuuKqhJSfTIYV1SkiVqP0G
 pub(crate) enum Access {
     Open,
     Password,
+    /// HTTPS for `registry.test`, with a certificate by [`DockerRegistry::authority`].
+    Encrypted,
 }
 
 pub(crate) struct DockerRegistry {
     process: Child,
     pub(crate) port: u16,
-    _files: tempfile::TempDir,
+    files: tempfile::TempDir,
 }
 
 impl DockerRegistry {
@@ -37,6 +39,13 @@ impl DockerRegistry {
             dir.write("htpasswd", HTPASSWD).unwrap();
             config += &format!("auth: {{htpasswd: {{realm: test, path: {root}/htpasswd}}}}\n");
         }
+        if access == Access::Encrypted {
+            make_certificates(&root.to_string());
+            config = config.replace(
+                &format!("'127.0.0.1:{port}'"),
+                &format!("'127.0.0.1:{port}', tls: {{certificate: {root}/cert.pem, key: {root}/key.pem}}"),
+            );
+        }
         dir.write("config.yml", config).unwrap();
         let mut process = Command::new("docker-registry")
             .args(["serve", &format!("{root}/config.yml")])
@@ -46,7 +55,7 @@ impl DockerRegistry {
             .expect("docker-registry is needed for this test (Debian: apt install docker-registry)");
         for _ in 0..400 {
             if TcpStream::connect(("127.0.0.1", port)).is_ok() {
-                return Self { process, port, _files: files };
+                return Self { process, port, files };
             }
             if let Some(status) = process.try_wait().unwrap() {
                 panic!("docker-registry ended with {status}");
@@ -54,6 +63,12 @@ impl DockerRegistry {
             std::thread::sleep(Duration::from_millis(25));
         }
         panic!("docker-registry does not listen on port {port}");
+    }
+
+    /// The certificate of the authority, in PEM.
+    pub(crate) fn authority(&self) -> Vec<u8> {
+        let dir = Dir::open_ambient_dir(self.files.path(), ambient_authority()).unwrap();
+        dir.read("ca.pem").unwrap()
     }
 
     /// `127.0.0.1:PORT/<rest>`.
@@ -66,6 +81,61 @@ impl Drop for DockerRegistry {
     fn drop(&mut self) {
         drop(self.process.kill());
         drop(self.process.wait());
+    }
+}
+
+fn make_certificates(root: &str) {
+    let authority = [
+        "req",
+        "-x509",
+        "-newkey",
+        "ec",
+        "-pkeyopt",
+        "ec_paramgen_curve:P-256",
+        "-nodes",
+        "-days",
+        "2",
+        "-subj",
+        "/CN=test authority",
+        "-addext",
+        "basicConstraints=critical,CA:TRUE",
+        "-keyout",
+        "ca.key",
+        "-out",
+        "ca.pem",
+    ];
+    let server = [
+        "req",
+        "-x509",
+        "-newkey",
+        "ec",
+        "-pkeyopt",
+        "ec_paramgen_curve:P-256",
+        "-nodes",
+        "-days",
+        "2",
+        "-subj",
+        "/CN=registry.test",
+        "-addext",
+        "subjectAltName=DNS:registry.test",
+        "-addext",
+        "basicConstraints=critical,CA:FALSE",
+        "-CA",
+        "ca.pem",
+        "-CAkey",
+        "ca.key",
+        "-keyout",
+        "key.pem",
+        "-out",
+        "cert.pem",
+    ];
+    for arguments in [&authority[..], &server[..]] {
+        let output = Command::new("openssl")
+            .args(arguments)
+            .current_dir(root)
+            .output()
+            .expect("openssl is needed for this test (Debian: apt install openssl)");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     }
 }
 

@@ -7,4 +7,5 @@ mod hostile;
 mod images;
 mod misbehaviour;
 mod real;
+mod tls;
 mod tokens;
