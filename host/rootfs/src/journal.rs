@@ -130,12 +130,18 @@ impl Journal {
         }
     }
 
-    /// Records that a directory is about to be renamed.
+    /// Records that nothing stood at `path` when the step began, whatever was recorded: a placeholder that became a step's own.
+    pub(crate) fn was_absent(&self, path: &RootPath) {
+        let mut shard = self.shard(path).write().unwrap_or_else(PoisonError::into_inner);
+        shard.insert(path.clone(), Touched { before: None, why: Touch::Itself });
+    }
+
+    /// Records that a directory was renamed.
     pub(crate) fn moved(&self, key: InodeKey) {
         lock(&self.moved).insert(key);
     }
 
-    /// Records that an inode loses its last name.
+    /// Records that an inode lost its last name.
     pub(crate) fn gone(&self, key: InodeKey) {
         lock(&self.gone).insert(key);
     }

@@ -16,6 +16,8 @@ pub mod raw;
 mod record;
 mod root;
 mod rules;
+#[cfg(test)]
+mod tests;
 mod walk;
 
 pub use collect::Finished;

@@ -14,7 +14,7 @@ use rustix::path::DecInt;
 use wbuild_layer::RootPath;
 
 use crate::collect::set_mtime;
-use crate::journal::{Touch, mtime};
+use crate::journal::mtime;
 use crate::record::{InodeKey, Record, S_IFDIR, S_IFMT, S_IFREG};
 use crate::root::{Located, Root, stat_at, stat_fd};
 
@@ -346,7 +346,7 @@ fn remove_placeholder(root: &Root, parent: BorrowedFd<'_>, name: &CStr, key: Ino
 fn note_kept(root: &Root, parent: BorrowedFd<'_>, name: &CStr) -> Result<(), Errno> {
     if let Located::Tree(path) = root.locate(parent)? {
         let path: RootPath = path.join(name.to_bytes()).map_err(|_| Errno::INVAL)?;
-        root.journal().touch(&path, None, Touch::Itself);
+        root.journal().was_absent(&path);
     }
     Ok(())
 }
