@@ -5,14 +5,11 @@
 //! This module resolves nothing and decides nothing; that is the families' (calls/) and the monitor's work.
 
 use std::os::fd::OwnedFd;
-use std::sync::Arc;
 
 use rustix::io::Errno;
-use rustix::process::Pid;
-use wbuild_monitor::{Broken, Fault, GuestPath, NoViews, Subject};
+use wbuild_monitor::{Fault, GuestPath};
 use wbuild_sys::notify::{Listener, Notice};
 
-use crate::identity::State;
 use crate::step::Step;
 use crate::task::Task;
 
@@ -97,34 +94,6 @@ impl<'a> Call<'a> {
 
     pub(crate) fn listener(&self) -> &'a Listener {
         self.listener
-    }
-
-    /// Who calls, now: one prlimit(2).
-    ///
-    /// # Errors
-    /// ESRCH for a guest that is gone; broken for a process of the filter without a tag.
-    pub fn state(&self) -> Result<Arc<State>, Fault> {
-        let tid = Pid::from_raw(self.notice.tid.cast_signed()).ok_or(Errno::SRCH)?;
-        let state = self.step.identities.of(tid);
-        self.still_asked()?;
-        state.map_err(|error| Broken::new(format!("guest thread {} has no identity", self.notice.tid), error).into())
-    }
-
-    /// Runs `act` with the caller as the monitor sees it.
-    ///
-    /// # Errors
-    /// Those of `act`.
-    pub fn with_subject<T>(
-        &self,
-        state: &State,
-        act: impl FnOnce(&Subject<'_>) -> Result<T, Fault>,
-    ) -> Result<T, Fault> {
-        act(&Subject {
-            credentials: &state.identity.credentials,
-            umask: state.umask,
-            cwd: state.cwd.as_monitor(),
-            views: &NoViews,
-        })
     }
 
     /// True if the guest's descriptor `fd` closes on exec.

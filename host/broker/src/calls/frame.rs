@@ -18,10 +18,10 @@ use crate::task::Task;
 use crate::views::Caller;
 
 /// `AT_FDCWD` of linux/fcntl.h.
-pub(super) const AT_FDCWD: i32 = -100;
+pub(crate) const AT_FDCWD: i32 = -100;
 
 /// `AT_*` of linux/fcntl.h.
-pub(super) mod at_flag {
+pub(crate) mod at_flag {
     pub(in crate::calls) const SYMLINK_NOFOLLOW: u32 = 0x100;
     pub(in crate::calls) const REMOVEDIR: u32 = 0x200;
     pub(in crate::calls) const EACCESS: u32 = 0x200;
@@ -32,21 +32,21 @@ pub(super) mod at_flag {
 }
 
 /// One call's caller.
-pub(super) struct Frame<'a> {
-    pub(super) step: &'a Step,
-    pub(super) task: &'a Task,
-    pub(super) state: Arc<State>,
+pub(crate) struct Frame<'a> {
+    pub(crate) step: &'a Step,
+    pub(crate) task: &'a Task,
+    pub(crate) state: Arc<State>,
 }
 
 /// Where a descriptor or the start of a path is.
-pub(super) enum Start {
+pub(crate) enum Start {
     Cwd,
     Dir(Held),
     View(ViewPath),
 }
 
 /// Our copy of a guest's descriptor.
-pub(super) enum Held {
+pub(crate) enum Held {
     Copy(OwnedFd),
     Handle(Arc<OwnedFd>),
 }
@@ -61,13 +61,13 @@ impl AsFd for Held {
 }
 
 /// A path with its start.
-pub(super) struct Name {
+pub(crate) struct Name {
     start: Start,
-    pub(super) path: GuestPath,
+    pub(crate) path: GuestPath,
 }
 
 impl Name {
-    pub(super) fn at(&self) -> At<'_> {
+    pub(crate) fn at(&self) -> At<'_> {
         let base = match &self.start {
             Start::Cwd => Base::Cwd,
             Start::Dir(held) => Base::Dir(held.as_fd()),
@@ -78,7 +78,7 @@ impl Name {
 }
 
 /// What a call is aimed at.
-pub(super) enum Aim {
+pub(crate) enum Aim {
     Path(Name, LastLink),
     Fd(Held),
     View(ViewPath),
@@ -86,35 +86,35 @@ pub(super) enum Aim {
 
 /// Whether an empty path means the descriptor itself (`AT_EMPTY_PATH`).
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum EmptyPath {
+pub(crate) enum EmptyPath {
     Refused,
     Allowed,
 }
 
 impl EmptyPath {
-    pub(super) fn from_flags(flags: u32) -> Self {
+    pub(crate) fn from_flags(flags: u32) -> Self {
         if flags & at_flag::EMPTY_PATH == 0 { Self::Refused } else { Self::Allowed }
     }
 }
 
 /// The last link as `AT_SYMLINK_NOFOLLOW` says.
-pub(super) fn no_follow(flags: u32) -> LastLink {
+pub(crate) fn no_follow(flags: u32) -> LastLink {
     if flags & at_flag::SYMLINK_NOFOLLOW == 0 { LastLink::Follow } else { LastLink::NoFollow }
 }
 
 impl<'a> Frame<'a> {
-    pub(super) fn of(call: &Call<'a>) -> Result<Self, Fault> {
+    pub(crate) fn of(call: &Call<'a>) -> Result<Self, Fault> {
         let (step, task) = (call.step(), call.task());
         let state = step.identities.of(thread(task)?.tid).map_err(|error| lost(call, error))?;
         Ok(Self { step, task, state })
     }
 
-    pub(super) fn views(&self) -> Caller<'_> {
+    pub(crate) fn views(&self) -> Caller<'_> {
         Caller { step: self.step, task: self.task, state: &self.state }
     }
 
     /// Asks the monitor on behalf of the caller.
-    pub(super) fn ask<T>(
+    pub(crate) fn ask<T>(
         &self,
         operation: impl FnOnce(&Monitor, &Subject<'_>) -> Result<T, Fault>,
     ) -> Result<T, Fault> {
@@ -129,7 +129,7 @@ impl<'a> Frame<'a> {
     }
 
     /// [`Frame::ask`] about what a call is aimed at; a place in a view is answered as such.
-    pub(super) fn ask_about<T>(
+    pub(crate) fn ask_about<T>(
         &self,
         aim: &Aim,
         operation: impl FnOnce(&Monitor, &Subject<'_>, Where<'_>) -> Result<Outcome<T>, Fault>,
@@ -146,7 +146,7 @@ impl<'a> Frame<'a> {
     }
 
     /// What the guest's descriptor `fd` is open on.
-    pub(super) fn descriptor(&self, fd: i32) -> Result<Start, Fault> {
+    pub(crate) fn descriptor(&self, fd: i32) -> Result<Start, Fault> {
         let copy = self.task.descriptor(fd)?;
         let held = match self.step.handles.real(copy.as_fd())? {
             Some(real) => Held::Handle(real),
@@ -159,7 +159,7 @@ impl<'a> Frame<'a> {
     }
 
     /// What an f* call on `fd` is aimed at.
-    pub(super) fn aim_fd(&self, fd: i32) -> Result<Aim, Fault> {
+    pub(crate) fn aim_fd(&self, fd: i32) -> Result<Aim, Fault> {
         Ok(match self.descriptor(fd)? {
             Start::Dir(held) => Aim::Fd(held),
             Start::View(place) => Aim::View(place),
@@ -168,7 +168,7 @@ impl<'a> Frame<'a> {
     }
 
     /// What an f* call on `fd` is aimed at, for calls that Linux refuses on `O_PATH` descriptors (fchmod, fsetxattr, ..).
-    pub(super) fn aim_open_fd(&self, fd: i32) -> Result<Aim, Fault> {
+    pub(crate) fn aim_open_fd(&self, fd: i32) -> Result<Aim, Fault> {
         match self.aim_fd(fd)? {
             Aim::Fd(Held::Handle(_)) => Err(Errno::BADF.into()),
             aim => Ok(aim),
@@ -176,7 +176,7 @@ impl<'a> Frame<'a> {
     }
 
     /// A path that must not be empty, starting at `dirfd`.
-    pub(super) fn name(&self, dirfd: i32, path: GuestPath) -> Result<Name, Fault> {
+    pub(crate) fn name(&self, dirfd: i32, path: GuestPath) -> Result<Name, Fault> {
         // getname() comes before the descriptor is looked at.
         if path.is_empty() {
             return Err(Errno::NOENT.into());
@@ -187,7 +187,7 @@ impl<'a> Frame<'a> {
     }
 
     /// The empty path at the guest's descriptor `fd`, for readlinkat; the inner `Err` is a place in a view.
-    pub(super) fn descriptor_name(&self, fd: i32) -> Result<Result<Name, ViewPath>, Fault> {
+    pub(crate) fn descriptor_name(&self, fd: i32) -> Result<Result<Name, ViewPath>, Fault> {
         Ok(match self.descriptor(fd)? {
             Start::View(place) => Err(place),
             start => Ok(Name { start, path: GuestPath::new(Vec::new())? }),
@@ -195,7 +195,7 @@ impl<'a> Frame<'a> {
     }
 
     /// What an *at call is aimed at.
-    pub(super) fn aim(
+    pub(crate) fn aim(
         &self,
         dirfd: i32,
         path: GuestPath,
@@ -212,7 +212,7 @@ impl<'a> Frame<'a> {
     }
 
     /// Replaces the caller's state by what `next` makes of it.
-    pub(super) fn change<T>(
+    pub(crate) fn change<T>(
         &self,
         call: &Call<'_>,
         next: impl FnOnce(&State) -> Result<(State, T), Errno>,
@@ -222,7 +222,7 @@ impl<'a> Frame<'a> {
 }
 
 /// Replaces the caller's state by what `next` makes of it.
-pub(super) fn change<T>(
+pub(crate) fn change<T>(
     call: &Call<'_>,
     next: impl FnOnce(&State) -> Result<(State, T), Errno>,
 ) -> Result<T, Fault> {
@@ -233,7 +233,7 @@ pub(super) fn change<T>(
 }
 
 /// The caller's state.
-pub(super) fn state(call: &Call<'_>) -> Result<Arc<State>, Fault> {
+pub(crate) fn state(call: &Call<'_>) -> Result<Arc<State>, Fault> {
     call.step().identities.of(thread(call.task())?.tid).map_err(|error| lost(call, error))
 }
 

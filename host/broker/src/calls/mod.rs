@@ -20,7 +20,7 @@ pub mod stat;
 pub mod times;
 pub mod xattr;
 
-mod frame;
+pub(crate) mod frame;
 mod layout;
 mod object;
 mod view;

@@ -11,17 +11,18 @@ mod program;
 mod redirect;
 
 use std::collections::HashMap;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use rustix::fs::{AtFlags, MemfdFlags, Mode, OFlags, SealFlags};
 use rustix::io::Errno;
-use wbuild_monitor::{Base, Broken, Fault, GuestPath, LastLink};
+use wbuild_monitor::{Broken, Fault, LastLink};
 
 use crate::call::{AT_FDCWD, Call, Reply};
+use crate::calls::frame::{EmptyPath, Frame, no_follow};
 use crate::identity::PlanId;
 use plan::Plan;
-use program::Asked;
+use program::{Asked, NameSurvives};
 
 /// How dynamic programs start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,11 +43,12 @@ pub struct Execs {
     exes: Mutex<Exes>,
 }
 
-/// The guest paths of programs whose /proc/PID/exe is the stub.
+/// The programs whose /proc/PID/exe is the stub. One descriptor for each program, which also keeps its inode number from
+/// being given to another.
 #[derive(Default)]
 struct Exes {
-    paths: Vec<Vec<u8>>,
-    ids: HashMap<Vec<u8>, PlanId>,
+    files: Vec<OwnedFd>,
+    ids: HashMap<(u64, u64), PlanId>,
 }
 
 /// Above this many plans nobody fetched, those of dead processes are dropped.
@@ -74,23 +76,28 @@ impl Execs {
         self.cookie
     }
 
-    /// The guest path of the program of a process whose state names `plan`; `None` where the kernel's own /proc/PID/exe
-    /// leads to it.
-    #[must_use]
-    pub fn exe(&self, plan: PlanId) -> Option<Vec<u8>> {
-        let index = usize::try_from(plan.0.checked_sub(1)?).ok()?;
-        self.exes().paths.get(index).cloned()
+    /// An `O_PATH` descriptor of the program of a process whose state names `plan`; `None` where the kernel's own
+    /// /proc/PID/exe leads to it.
+    ///
+    /// # Errors
+    /// EMFILE.
+    pub fn exe(&self, plan: PlanId) -> Result<Option<OwnedFd>, Errno> {
+        let Some(index) = plan.0.checked_sub(1).and_then(|index| usize::try_from(index).ok()) else { return Ok(None) };
+        let exes = self.exes();
+        exes.files.get(index).map(|file| rustix::io::fcntl_dupfd_cloexec(file, 0)).transpose()
     }
 
-    fn remember_exe(&self, path: &[u8]) -> PlanId {
+    /// The number by which a state names the program behind `file`.
+    fn remember_exe(&self, file: BorrowedFd<'_>) -> Result<PlanId, Errno> {
+        let stat = rustix::fs::fstat(file)?;
         let mut exes = self.exes();
-        if let Some(id) = exes.ids.get(path) {
-            return *id;
+        if let Some(id) = exes.ids.get(&(stat.st_dev, stat.st_ino)) {
+            return Ok(*id);
         }
-        exes.paths.push(path.to_vec());
-        let id = PlanId(exes.paths.len() as u64);
-        exes.ids.insert(path.to_vec(), id);
-        id
+        exes.files.push(reopen(file, OFlags::PATH)?);
+        let id = PlanId(exes.files.len() as u64);
+        exes.ids.insert((stat.st_dev, stat.st_ino), id);
+        Ok(id)
     }
 
     fn expect(&self, tgid: u32, plan: Plan) {
@@ -129,14 +136,14 @@ fn sealed(bytes: &[u8]) -> Result<OwnedFd, Errno> {
     }
     rustix::fs::fchmod(&file, Mode::RUSR | Mode::XUSR)?;
     rustix::fs::fcntl_add_seals(&file, SealFlags::WRITE | SealFlags::GROW | SealFlags::SHRINK | SealFlags::SEAL)?;
-    reopen(&file)
+    reopen(file.as_fd(), OFlags::RDONLY)
 }
 
-/// The file of one of our own descriptors, opened for reading.
-fn reopen(file: &OwnedFd) -> Result<OwnedFd, Errno> {
+/// The file of one of our own descriptors, opened anew.
+fn reopen(file: BorrowedFd<'_>, flags: OFlags) -> Result<OwnedFd, Errno> {
     use std::os::fd::AsRawFd;
     let path = format!("/proc/self/fd/{}", file.as_raw_fd());
-    rustix::fs::open(path.as_str(), OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
+    rustix::fs::open(path.as_str(), flags | OFlags::CLOEXEC, Mode::empty())
 }
 
 /// execve(path, argv, envp).
@@ -145,14 +152,12 @@ fn reopen(file: &OwnedFd) -> Result<OwnedFd, Errno> {
 /// What the guest gets.
 pub fn execve(call: &mut Call<'_>) -> Result<Reply, Fault> {
     let path = call.path(0)?;
-    let asked = Asked {
-        base: Base::Cwd,
-        path: &path,
-        link: LastLink::Follow,
-        name: path.as_bytes().to_vec(),
-        name_survives: true,
-    };
-    redirect::start(call, program::find(call, &asked)?, call.arg(0) + path.as_bytes().len() as u64, [1, 2])
+    let empty = call.arg(0) + path.as_bytes().len() as u64;
+    let frame = Frame::of(call)?;
+    let name = path.as_bytes().to_vec();
+    let aim = frame.aim(AT_FDCWD, path, LastLink::Follow, EmptyPath::Refused)?;
+    let found = program::find(&frame, &Asked { aim, name, survives: NameSurvives::Yes })?;
+    redirect::start(call, &frame, found, empty, [1, 2])
 }
 
 /// `AT_EXECVE_CHECK` (Linux 6.14): only ask whether it could be executed.
@@ -164,39 +169,23 @@ const EXECVE_CHECK: u32 = 0x1_0000;
 /// What the guest gets.
 pub fn execveat(call: &mut Call<'_>) -> Result<Reply, Fault> {
     let (dirfd, path, flags) = (call.int(0), call.path(1)?, call.uint(4));
+    let empty = call.arg(1) + path.as_bytes().len() as u64;
     let known = (AtFlags::EMPTY_PATH | AtFlags::SYMLINK_NOFOLLOW).bits() | EXECVE_CHECK;
     if flags & !known != 0 {
         return Err(Errno::INVAL.into());
     }
-    if path.is_empty() && flags & AtFlags::EMPTY_PATH.bits() == 0 {
-        return Err(Errno::NOENT.into());
-    }
-    let directory = if path.is_absolute() || dirfd == AT_FDCWD {
-        None
-    } else {
-        Some(call.task().descriptor(dirfd)?)
+    let frame = Frame::of(call)?;
+    let through_descriptor = !path.is_absolute() && dirfd != AT_FDCWD;
+    let name = match through_descriptor {
+        false => path.as_bytes().to_vec(),
+        true if path.is_empty() => format!("/dev/fd/{dirfd}").into_bytes(),
+        true => [format!("/dev/fd/{dirfd}/").as_bytes(), path.as_bytes()].concat(),
     };
-    let link = if flags & AtFlags::SYMLINK_NOFOLLOW.bits() == 0 { LastLink::Follow } else { LastLink::NoFollow };
-    let name = match &directory {
-        None => path.as_bytes().to_vec(),
-        Some(_) if path.is_empty() => format!("/dev/fd/{dirfd}").into_bytes(),
-        Some(_) => [format!("/dev/fd/{dirfd}/").as_bytes(), path.as_bytes()].concat(),
-    };
-    let asked = Asked {
-        base: directory.as_ref().map_or(Base::Cwd, |fd| Base::Dir(fd.as_fd())),
-        path: &path,
-        link,
-        name,
-        name_survives: directory.is_none() || !call.closes_on_exec(dirfd)?,
-    };
-    let found = program::find(call, &asked)?;
+    let survives = if through_descriptor && call.closes_on_exec(dirfd)? { NameSurvives::No } else { NameSurvives::Yes };
+    let aim = frame.aim(dirfd, path, no_follow(flags), EmptyPath::from_flags(flags))?;
+    let found = program::find(&frame, &Asked { aim, name, survives })?;
     if flags & EXECVE_CHECK != 0 {
         return Ok(Reply::Value(0));
     }
-    redirect::start(call, found, call.arg(1) + path.as_bytes().len() as u64, [2, 3])
-}
-
-/// A path the broker itself names (an interpreter's).
-fn guest_path(bytes: &[u8]) -> Result<GuestPath, Fault> {
-    GuestPath::new(bytes)
+    redirect::start(call, &frame, found, empty, [2, 3])
 }

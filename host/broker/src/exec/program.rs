@@ -1,28 +1,34 @@
 //! From a path to a way in: follows `#!` lines, finds the interpreter, checks everything the kernel would check.
 
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 
-use rustix::fs::{OFlags, Statx};
+use rustix::fs::{AtFlags, OFlags, Statx, StatxFlags};
 use rustix::io::Errno;
-use wbuild_monitor::{At, Base, Executable, Fault, GuestPath, LastLink, Outcome, Where};
+use wbuild_monitor::{Executable, Fault, GuestPath, LastLink, Outcome};
 
+use super::Strategy;
 use super::image::{self, Image};
-use super::{Strategy, guest_path};
-use crate::call::Call;
-use crate::identity::{ExecFile, FileCapabilities, State};
+use crate::call::AT_FDCWD;
+use crate::calls::frame::{Aim, EmptyPath, Frame};
+use crate::identity::{ExecFile, FileCapabilities};
 
 /// `#!` lines may name scripts this often (fs/exec.c).
 const MAX_NESTING: usize = 5;
 
 /// What a guest wants to execute.
-pub(super) struct Asked<'a> {
-    pub(super) base: Base<'a>,
-    pub(super) path: &'a GuestPath,
-    pub(super) link: LastLink,
+pub(super) struct Asked {
+    pub(super) aim: Aim,
     /// What AT_EXECFN and a script's interpreter call it.
     pub(super) name: Vec<u8>,
-    /// False where the name goes through a descriptor that closes on exec: then no script can be read by it.
-    pub(super) name_survives: bool,
+    pub(super) survives: NameSurvives,
+}
+
+/// Whether a script's interpreter can open the script by the name it is given: not through a descriptor that closes on
+/// exec.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum NameSurvives {
+    Yes,
+    No,
 }
 
 /// A program ready to be started.
@@ -65,34 +71,22 @@ impl Found {
 }
 
 /// Resolves and checks.
-pub(super) fn find(call: &Call<'_>, asked: &Asked<'_>) -> Result<Found, Fault> {
-    let state = call.state()?;
-    let target = if asked.path.is_empty() {
-        match asked.base {
-            Base::Dir(fd) => Where::Fd(fd),
-            _ => return Err(Errno::NOENT.into()),
-        }
-    } else {
-        Where::Path(At { base: asked.base, path: asked.path }, asked.link)
-    };
-    let mut program = permitted(call, &state, target)?;
+pub(super) fn find(frame: &Frame<'_>, asked: &Asked) -> Result<Found, Fault> {
+    let mut program = permitted(frame, &asked.aim)?;
     let mut prefix: Vec<Vec<u8>> = Vec::new();
     let mut path = asked.name.clone();
-    for nesting in 0.. {
+    for nesting in 0..=MAX_NESTING {
         match image::read(program.fd.as_fd())? {
             Image::Script { interpreter, argument } => {
-                if nesting == MAX_NESTING {
-                    return Err(Errno::LOOP.into());
-                }
                 if nesting == 0 {
-                    if !asked.name_survives {
+                    if asked.survives == NameSurvives::No {
                         return Err(Errno::NOENT.into());
                     }
                     prefix.push(asked.name.clone());
                 }
                 let front = [Some(interpreter.clone()), argument];
                 prefix = front.into_iter().flatten().chain(prefix).collect();
-                program = at_path(call, &state, &interpreter)?;
+                program = at_path(frame, &interpreter)?;
                 path = interpreter;
             }
             Image::Static => {
@@ -101,10 +95,10 @@ pub(super) fn find(call: &Call<'_>, asked: &Asked<'_>) -> Result<Found, Fault> {
                 return Ok(Found { program, interpreter: None, way, name, prefix });
             }
             Image::Dynamic { interpreter } => {
-                let execs = &call.step().exec;
+                let execs = &frame.step.exec;
                 let stands = execs.interpreters.iter().any(|path| path.as_bytes() == interpreter);
                 let way = if execs.strategy == Strategy::Planted && stands { Way::Planted } else { Way::Loader };
-                let interpreter = at_path(call, &state, &interpreter)?;
+                let interpreter = at_path(frame, &interpreter)?;
                 image::check_interpreter(interpreter.fd.as_fd())?;
                 let name = asked.name.clone();
                 return Ok(Found { program, interpreter: Some(interpreter), way, name, prefix });
@@ -115,27 +109,27 @@ pub(super) fn find(call: &Call<'_>, asked: &Asked<'_>) -> Result<Found, Fault> {
 }
 
 /// A program by a path of a `#!` line or of `PT_INTERP`.
-fn at_path(call: &Call<'_>, state: &State, path: &[u8]) -> Result<Executable, Fault> {
-    let path = guest_path(path)?;
-    permitted(call, state, Where::Path(At { base: Base::Cwd, path: &path }, LastLink::Follow))
+fn at_path(frame: &Frame<'_>, path: &[u8]) -> Result<Executable, Fault> {
+    let aim = frame.aim(AT_FDCWD, GuestPath::new(path)?, LastLink::Follow, EmptyPath::Refused)?;
+    permitted(frame, &aim)
 }
 
-fn permitted(call: &Call<'_>, state: &State, target: Where<'_>) -> Result<Executable, Fault> {
-    let outcome = call.with_subject(state, |subject| call.step().monitor.exec(subject, target))?;
-    match outcome {
+fn permitted(frame: &Frame<'_>, aim: &Aim) -> Result<Executable, Fault> {
+    match frame.ask_about(aim, |monitor, subject, target| monitor.exec(subject, target))? {
         Outcome::Done(executable) => Ok(executable),
         // Nothing in /proc, /dev or /sys is a program.
         Outcome::View(_) => Err(Errno::ACCESS.into()),
-        // A memfd: what the guest wrote there it could as well map and jump to.
-        Outcome::Object(fd) => {
-            let stat = rustix::fs::statx(&fd, c"", rustix::fs::AtFlags::EMPTY_PATH, rustix::fs::StatxFlags::BASIC_STATS)?;
-            let is_regular = u32::from(stat.stx_mode) & 0o170_000 == 0o100_000;
-            if !is_regular || u32::from(stat.stx_mode) & 0o111 == 0 {
-                return Err(Errno::ACCESS.into());
-            }
-            let fd = super::reopen(&fd)?;
-            debug_assert!(rustix::fs::fcntl_getfl(&fd).is_ok_and(|flags| !flags.contains(OFlags::PATH)));
-            Ok(Executable { fd, stat, path: b"/memfd: (deleted)".to_vec(), file_capabilities: None })
-        }
+        Outcome::Object(fd) => memfd(&fd),
     }
+}
+
+/// A memfd: what the guest wrote there it could as well map and jump to.
+fn memfd(fd: &OwnedFd) -> Result<Executable, Fault> {
+    let stat = rustix::fs::statx(fd, c"", AtFlags::EMPTY_PATH, StatxFlags::BASIC_STATS)?;
+    let is_regular = u32::from(stat.stx_mode) & 0o170_000 == 0o100_000;
+    if !is_regular || u32::from(stat.stx_mode) & 0o111 == 0 {
+        return Err(Errno::ACCESS.into());
+    }
+    let fd = super::reopen(fd.as_fd(), OFlags::RDONLY)?;
+    Ok(Executable { fd, stat, path: b"/memfd: (deleted)".to_vec(), file_capabilities: None })
 }

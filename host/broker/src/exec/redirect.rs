@@ -18,26 +18,36 @@ use wbuild_sys::ptrace::{SignalMask, Stop, Tracee};
 use super::plan::Plan;
 use super::program::{Found, Way};
 use crate::call::{Call, Reply};
-use crate::identity::{ChangeError, State, Thread, Transition};
+use crate::calls::frame::Frame;
+use crate::identity::{ChangeError, PlanId, State, Thread, Transition};
 use crate::table;
 
 /// What happens once the new program stands.
 struct Afterwards {
     transition: Option<Transition>,
-    exe: Option<Vec<u8>>,
+    /// What /proc/PID/exe is.
+    exe: PlanId,
     plan: Option<Plan>,
 }
 
 /// Starts `found`. `empty` is the address of an empty string in guest memory, `vectors` the argument positions of argv
 /// and envp.
-pub(super) fn start(call: &mut Call<'_>, found: Found, empty: u64, vectors: [usize; 2]) -> Result<Reply, Fault> {
-    let state = call.state()?;
+pub(super) fn start(
+    call: &Call<'_>,
+    frame: &Frame<'_>,
+    found: Found,
+    empty: u64,
+    vectors: [usize; 2],
+) -> Result<Reply, Fault> {
     let transition = match found.way {
         // The program itself is executed later, by the stub, and changes credentials then.
         Way::Reexec => None,
-        _ => Some(state.identity.exec(&found.exec_file()?)?),
+        _ => Some(frame.state.identity.exec(&found.exec_file()?)?),
     };
-    let exe = matches!(found.way, Way::Loader).then(|| found.program.path.clone());
+    let exe = match found.way {
+        Way::Loader => call.step().exec.remember_exe(found.program.fd.as_fd())?,
+        _ => PlanId::default(),
+    };
     let (file, plan) = prepare(call, found, transition.as_ref())?;
     let number = call.listener().add(call.notice().id, file.as_fd(), Inherit::No)?;
     drop(file);
@@ -155,11 +165,10 @@ fn commit(call: &Call<'_>, tgid: u32, afterwards: Afterwards) -> Result<(), Faul
         execs.expect(tgid, plan);
     }
     let Some(transition) = afterwards.transition else { return Ok(()) };
-    let exe = afterwards.exe.map(|path| execs.remember_exe(&path)).unwrap_or_default();
     let pid = Pid::from_raw(tgid.cast_signed()).ok_or(Errno::SRCH)?;
     let next = |old: &State| {
         let identity = Arc::new(transition.identity);
-        Ok((State { identity, plan: exe, ..old.clone() }, ()))
+        Ok((State { identity, plan: afterwards.exe, ..old.clone() }, ()))
     };
     match call.step().identities.change(Thread { tid: pid, tgid: pid }, next) {
         Ok(()) => Ok(()),

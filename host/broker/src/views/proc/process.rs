@@ -142,7 +142,10 @@ impl Process {
             Leaf::Kernel | Leaf::OwnWritable | Leaf::Memory => node_of(self.directory.as_fd(), beneath),
             Leaf::Rewritten(_) => node_of(self.directory.as_fd(), beneath),
             Leaf::Descriptor(number) => self.descriptor(caller, number),
-            Leaf::Executable => Ok(ViewNode::Object(self.link("exe")?)),
+            Leaf::Executable => match caller.step.exec.exe(self.state.plan)? {
+                Some(program) => Ok(ViewNode::Object(program)),
+                None => Ok(ViewNode::Object(self.link("exe")?)),
+            },
             Leaf::Root => Ok(ViewNode::Link(b"/".to_vec())),
             Leaf::WorkingDirectory => match &*self.state.cwd {
                 Cwd::View(place) => Ok(ViewNode::Elsewhere(place.clone())),
