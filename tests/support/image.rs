@@ -6,6 +6,7 @@ use crate::session::{Caller, Session};
 use crate::workspace::{self, Artifacts, Scratch};
 use anyhow::{Context, Result};
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 /// Builds the image of `artifacts` with the binary in it, as root without any RUN step, and writes it as the OCI
@@ -17,7 +18,9 @@ pub fn build(artifacts: &Artifacts, dir: &Path) -> Result<()> {
     for (source, name) in files {
         fs::copy(source, context.path().join(name)).with_context(|| source.display().to_string())?;
     }
-    fs::create_dir(context.path().join("scratch"))?;
+    let scratch = context.path().join("tree/scratch");
+    fs::create_dir_all(&scratch)?;
+    fs::set_permissions(&scratch, fs::Permissions::from_mode(0o1777))?;
     let caller = if workspace::is_root() { Caller::Root } else { Caller::Myself };
     let mut session = Session::with_binary(caller, &artifacts.wbuild)?;
     let seen = session.share(context.path())?;

@@ -10,6 +10,7 @@ use crate::seccomp::Profile;
 use crate::workspace::{self, Scratch};
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::{Value, json};
+use std::fmt;
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::{Path, PathBuf};
@@ -256,6 +257,13 @@ impl Pod {
             fs::set_permissions(&source, fs::Permissions::from_mode(0o2777))?;
         }
         Ok(source)
+    }
+}
+
+impl fmt::Display for Pod {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "a pod with the profile {:?}", self.profile)?;
+        self.user.map_or(Ok(()), |uid| write!(f, " and the uid {uid}"))
     }
 }
 

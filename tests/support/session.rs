@@ -7,6 +7,7 @@ use crate::command::{self, Outcome, command};
 use crate::pod::{Access, Pod};
 use crate::workspace::{self, Scratch};
 use anyhow::{Context, Result, ensure};
+use std::fmt;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -23,6 +24,17 @@ pub enum Caller {
     Myself,
     /// Root outside any container.
     Root,
+}
+
+impl fmt::Display for Caller {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Pod(pod) => write!(f, "{pod}"),
+            Self::User(uid) => write!(f, "the user {uid}"),
+            Self::Myself => f.write_str("whoever runs the tests"),
+            Self::Root => f.write_str("root"),
+        }
+    }
 }
 
 /// Where what wbuild prints goes.
