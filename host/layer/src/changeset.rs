@@ -33,6 +33,7 @@ pub struct Attributes {
     /// Modification time.
     pub mtime: Timestamp,
     /// Extended attributes.
+    #[serde(with = "pairs")]
     pub xattrs: Xattrs,
 }
 
@@ -96,6 +97,7 @@ pub enum Change {
 /// The changes of one step, one for each path, in path order (by component, parents first).
 #[derive(Clone, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct ChangeSet {
+    #[serde(with = "pairs")]
     changes: BTreeMap<RootPath, Change>,
 }
 
@@ -137,5 +139,44 @@ impl ChangeSet {
 impl FromIterator<(RootPath, Change)> for ChangeSet {
     fn from_iter<I: IntoIterator<Item = (RootPath, Change)>>(iter: I) -> Self {
         Self { changes: iter.into_iter().collect() }
+    }
+}
+
+/// A map as a list of pairs: its keys are bytes, which JSON cannot have as keys.
+mod pairs {
+    use std::collections::BTreeMap;
+
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    pub(super) fn serialize<K: Serialize, V: Serialize, S: Serializer>(
+        map: &BTreeMap<K, V>,
+        out: S,
+    ) -> Result<S::Ok, S::Error> {
+        out.collect_seq(map)
+    }
+
+    pub(super) fn deserialize<'de, K, V, D>(from: D) -> Result<BTreeMap<K, V>, D::Error>
+    where
+        K: Deserialize<'de> + Ord,
+        V: Deserialize<'de>,
+        D: Deserializer<'de>,
+    {
+        Ok(Vec::<(K, V)>::deserialize(from)?.into_iter().collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_changeset_crosses_a_process_boundary_as_json() {
+        let xattrs = Xattrs::from([(b"user.a".to_vec(), vec![0xff, 0])]);
+        let attributes = Attributes { mode: 0o755, xattrs, ..Attributes::default() };
+        let path = RootPath::new(b"a/\xfe").unwrap();
+        let entry = Entry { kind: EntryKind::Directory, attributes };
+        let changes: ChangeSet = [(path, Change::Upsert(entry))].into_iter().collect();
+        let text = serde_json::to_vec(&changes).unwrap();
+        assert_eq!(serde_json::from_slice::<ChangeSet>(&text).unwrap(), changes);
     }
 }
