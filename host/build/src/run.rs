@@ -3,7 +3,7 @@
 //! What a step gets besides its tree (resolv.conf, hosts, the host name, heredoc scripts) lies in a scratch directory of its
 //! own and is mounted: none of it enters a layer. No credential is ever among it.
 
-use std::io::Write;
+use std::io::{self, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
@@ -15,6 +15,7 @@ use wbuild_monitor::{
 };
 use wbuild_plan::{Run, Step};
 use wbuild_policy::Policy;
+use wbuild_rootfs::Owner;
 
 use crate::error::BuildError;
 use crate::progress::Running;
@@ -123,7 +124,19 @@ fn mount(target: &str, source: PathBuf, access: MountAccess) -> Mount {
 
 fn make_dir(context: &RunContext<'_>, name: &str) -> Result<(), BuildError> {
     let path = context.scratch.1.join(name);
-    context.scratch.0.create_dir(name).map_err(|source| BuildError::Host { action: "make", path, source })
+    context
+        .scratch
+        .0
+        .create_dir(name)
+        .and_then(|()| give(&path))
+        .map_err(|source| BuildError::Host { action: "make", path: path.clone(), source })
+}
+
+/// Gives what is made for a step to the user that steps run as.
+fn give(path: &Path) -> io::Result<()> {
+    let Owner::Scratch { uid, gid } = crate::tree::owner() else { return Ok(()) };
+    let (uid, gid) = (rustix::process::Uid::from_raw(uid), rustix::process::Gid::from_raw(gid));
+    Ok(rustix::fs::chown(path, Some(uid), Some(gid))?)
 }
 
 fn file(context: &RunContext<'_>, name: &Path, content: &[u8], mode: u32) -> Result<PathBuf, BuildError> {
@@ -131,7 +144,8 @@ fn file(context: &RunContext<'_>, name: &Path, content: &[u8], mode: u32) -> Res
     let written = context.scratch.0.create(name).and_then(|mut file| {
         file.write_all(content)?;
         // The process's umask must not show.
-        file.set_permissions(cap_std::fs::Permissions::from_std(std::fs::Permissions::from_mode(mode)))
+        file.set_permissions(cap_std::fs::Permissions::from_std(std::fs::Permissions::from_mode(mode)))?;
+        give(&path)
     });
     written.map_err(|source| BuildError::Host { action: "write", path: path.clone(), source })?;
     Ok(path)

@@ -31,7 +31,12 @@ pub(super) fn failure(error: &BuildError, source: &Source) -> Failure {
                 EngineError::Cancelled => Exit::Interrupted,
                 EngineError::Broken { .. } => Exit::Internal,
             };
-            let failure = Failure::new(exit, error.to_string()).because(error.source()).at(at(span));
+            let mut failure = Failure::new(exit, error.to_string()).at(at(span));
+            match &**engine {
+                // The step's name is in the message already.
+                EngineError::Broken { detail, .. } => failure.causes.push(detail.clone()),
+                _ => failure = failure.because(error.source()),
+            }
             if exit == Exit::Host {
                 failure.hint("`wbuild doctor` shows what this host offers")
             } else {
