@@ -393,11 +393,9 @@ impl Run<'_> {
 
     fn trimmed(&mut self, name: &str, modifier: char) -> Result<String, ExpandError> {
         let (word, _) = self.until(Some('}'), Escapes::Keep)?;
-        let Some(value) = self.lookup(name) else {
-            return Ok(match self.how.unset {
-                Unset::Keep => format!("${{{name}{modifier}{word}}}"),
-                Unset::Empty => String::new(),
-            });
+        let value = match self.lookup(name) {
+            None if self.how.unset == Unset::Keep => return Ok(format!("${{{name}{modifier}{word}}}")),
+            value => value.unwrap_or_default(),
         };
         let (greed, pattern) = match word.strip_prefix(modifier) {
             Some(rest) => (Greed::Longest, rest),
@@ -418,12 +416,13 @@ impl Run<'_> {
         let all = self.rest.next_if_eq(&'/').is_some();
         let (pattern, _) = self.until(Some('/'), Escapes::Keep)?;
         let (replacement, _) = self.until(Some('}'), Escapes::Keep)?;
-        let Some(value) = self.lookup(name) else {
-            let slashes = if all { "//" } else { "/" };
-            return Ok(match self.how.unset {
-                Unset::Keep => format!("${{{name}{slashes}{pattern}/{replacement}}}"),
-                Unset::Empty => String::new(),
-            });
+        // A pattern such as `*` matches the empty value of an unset variable, too.
+        let value = match self.lookup(name) {
+            None if self.how.unset == Unset::Keep => {
+                let slashes = if all { "//" } else { "/" };
+                return Ok(format!("${{{name}{slashes}{pattern}/{replacement}}}"));
+            }
+            value => value.unwrap_or_default(),
         };
         let regex = pattern_to_regex(&pattern, Greed::Longest, Anchor::Nowhere)?;
         let matches = if all { regex.find_iter(&value).count() } else { 1 };

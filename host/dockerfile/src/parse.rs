@@ -103,7 +103,10 @@ fn logical(
         }
         open = push(&mut line, &next, 0, escape);
     }
-    Ok((!line.text().trim().is_empty()).then_some(line))
+    if line.text().trim().is_empty() {
+        return Err(DockerfileError::expected(first.span(), "an empty instruction", "an instruction"));
+    }
+    Ok(Some(line))
 }
 
 // Appends the physical line from `start` on; true where it continues.

@@ -146,8 +146,10 @@ fn path(written: String, word: &Word, verb: CopyVerb) -> Result<CopySource, Dock
         });
     }
     let pattern = clean(&format!("/{written}"));
-    glob::check(&pattern)
-        .map_err(|e| syntax(word.span, e.to_string(), Some("a Go filepath.Match pattern")))?;
+    if glob::has_wildcards(&pattern) {
+        let form = Some("a Go filepath.Match pattern");
+        glob::check(&pattern).map_err(|e| syntax(word.span, e.to_string(), form))?;
+    }
     Ok(CopySource::Path { pattern, written })
 }
 

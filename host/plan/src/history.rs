@@ -42,7 +42,7 @@ fn quoted(text: &str) -> String {
 // escapes is the same but for spaces.
 fn is_print(c: char) -> bool {
     let escaped = || format!("a{c}").escape_debug().nth(1) == Some('\\');
-    c == ' ' || (!c.is_whitespace() && !escaped())
+    matches!(c, ' ' | '\'') || (!c.is_whitespace() && !escaped())
 }
 
 /// Go's `Duration.String`: `1m30s`, `1.5s`, `250ms`, `0s`.
@@ -82,11 +82,11 @@ mod tests {
 
     #[test]
     fn strings_are_quoted_as_go_does() {
-        let list = ["/bin/sh", "-c", "echo \"a\\b\"\t\n\u{1}\u{7f}é\u{a0}\u{200b}\u{1f600}e\u{301}"];
+        let list = ["/bin/sh", "-c", "echo 'q' \"a\\b\"\t\n\u{1}\u{7f}é\u{a0}\u{200b}\u{1f600}e\u{301}"];
         let list: Vec<String> = list.iter().map(|s| (*s).to_owned()).collect();
         assert_eq!(
             quoted_list(&list),
-            "[\"/bin/sh\" \"-c\" \"echo \\\"a\\\\b\\\"\\t\\n\\x01\\x7fé\\u00a0\\u200b😀e\u{301}\"]"
+            "[\"/bin/sh\" \"-c\" \"echo 'q' \\\"a\\\\b\\\"\\t\\n\\x01\\x7fé\\u00a0\\u200b😀e\u{301}\"]"
         );
         assert_eq!(quoted_list(&[]), "[]");
     }

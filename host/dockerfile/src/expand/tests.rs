@@ -85,6 +85,8 @@ fn patterns() {
             ("${x/./!}", "value"),
             ("${no#a}", ""),
             ("${no/a/b}", ""),
+            ("${no/*/b}", "b"),
+            ("${no#\\q}", "error: invalid pattern (\\q) in substitution: invalid escape '\\q'"),
             ("${x#\\q}", "error: invalid pattern (\\q) in substitution: invalid escape '\\q'"),
             ("${x/a}", "error: syntax error: missing '/' in ${}"),
             ("${x/a/b", "error: syntax error: missing '}'"),

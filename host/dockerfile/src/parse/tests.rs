@@ -155,6 +155,7 @@ fn what_is_wrong_is_said_with_its_place() {
         "# only a comment\n",
         "ARG a",
         "RUN a\nFROM b",
+        "FROM a\n\\\n",
         "FROM a\nCPOY a b",
         "FROM a\n  FRM b",
         "FROM a b",
