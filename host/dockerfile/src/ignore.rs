@@ -91,13 +91,15 @@ impl IgnoreFile {
                 Some(rest) => (Effect::Include, rest.trim()),
                 None => (Effect::Exclude, pattern),
             };
-            if pattern.is_empty() {
+            let cleaned = clean(pattern);
+            if pattern.is_empty() || (effect == Effect::Include && cleaned == "/") {
                 return Err(IgnoreError::Bare { line });
             }
-            let cleaned = clean(pattern);
             let relative = if cleaned.len() > 1 { cleaned.trim_start_matches('/') } else { &cleaned };
-            check(relative).map_err(|source| IgnoreError::Malformed { line, source })?;
-            let matcher = Matcher::new(relative)
+            // moby trims and cleans once more: white space that stood before a trailing slash goes, too.
+            let relative = clean(relative.trim());
+            check(&relative).map_err(|source| IgnoreError::Malformed { line, source })?;
+            let matcher = Matcher::new(&relative)
                 .map_err(|source| IgnoreError::TooLarge { line, source: Box::new(source) })?;
             patterns.push(Pattern { matcher, effect });
         }

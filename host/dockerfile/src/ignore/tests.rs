@@ -35,6 +35,7 @@ fn one_pattern() {
         ("/a/b", "a/b", true),
         ("./a//b/", "a/b", true),
         ("a/../b", "b", true),
+        ("./ b /", "b", true),
         ("a\\*b", "a*b", true),
         ("a\\*b", "axb", false),
         ("[a-c]d", "bd", true),
@@ -79,6 +80,7 @@ fn comments_marks_and_blank_lines() {
 fn errors_name_the_line() {
     let line = |text: &[u8]| IgnoreFile::parse(text).unwrap_err().to_string();
     assert_eq!(line(b"a\n!\n"), "line 2: a ! without a pattern");
+    assert_eq!(line(b"! /\n"), "line 1: a ! without a pattern");
     assert_eq!(line(b"a\n\n[x\n"), "line 3: malformed pattern \"[x\": a class without its ]");
     assert_eq!(
         line(b"[Local-Only]/"),
