@@ -48,6 +48,8 @@ pub(crate) struct Places {
     pub(crate) scratch: OwnedFd,
     /// Sources of grafts.
     pub(crate) grafts: Vec<OwnedFd>,
+    /// What stands at /dev/shm.
+    pub(crate) shm: OwnedFd,
     /// Where the stub is planted in our own root.
     pub(crate) stubs: Vec<OwnedFd>,
 }
@@ -126,6 +128,7 @@ pub(crate) fn guest(places: &Places) -> Result<(), Errno> {
     }
     let mut rules = Ruleset::new(Scopes::ABSTRACT_SOCKETS_AND_SIGNALS)?;
     rules.allow(places.tree.as_fd(), RUN)?;
+    rules.allow(places.shm.as_fd(), RUN)?;
     for graft in &places.grafts {
         allow_any(&mut rules, graft, RUN)?;
     }

@@ -77,6 +77,11 @@ impl NativeEngine {
         let ((lifeline, their_lifeline), (stdout, guest_stdout), (stderr, guest_stderr)) = (pipe()?, pipe()?, pipe()?);
         for ours in [&stdout, &stderr] {
             rustix::io::ioctl_fionbio(ours, true)?;
+            // A guest opens /dev/stdout anew, with the rights of whoever it runs as on the host.
+            if let HostIdentity::Scratch { uid, gid } = identity() {
+                let (uid, gid) = (rustix::fs::Uid::from_raw(uid), rustix::fs::Gid::from_raw(gid));
+                rustix::fs::fchown(ours, Some(uid), Some(gid))?;
+            }
         }
         let mut command = Command::new(&self.exe);
         // An empty environment: nothing a step may see stands in wbuild's, and it may hold credentials.

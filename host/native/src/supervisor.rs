@@ -4,7 +4,7 @@
 //! of its threads would eat ptrace stops); it reads the tree only after the reaper said that nobody is left. It holds
 //! no credential, is not dumpable, and when it dies the reaper ends the step.
 
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -17,7 +17,10 @@ use wbuild_broker::exec::{Execs, Strategy};
 use wbuild_broker::identity::StepId;
 use wbuild_broker::serve::{Broker, Closed};
 use wbuild_broker::{Step, filter};
-use wbuild_monitor::{Broken, GuestPath, Monitor, MountSource, Owner, Root, StepResult, StepSpec};
+use wbuild_monitor::{
+    Broken, Credentials, Cwd, Fault, GuestPath, Monitor, MountAccess, MountSource, NoViews, Owner, Root, StepResult,
+    StepSpec, Subject, ViewKind, ViewPath, Where,
+};
 use wbuild_sys::notify::Listener;
 use wbuild_sys::process::Forked;
 
@@ -275,11 +278,23 @@ fn assemble(spec: &StepSpec, places: &Places, parts: Parts) -> Result<(Step, wbu
         let source = source.try_clone().map_err(|error| told(&error))?;
         monitor.graft(&target, source, mount.access).map_err(|fault| told(&fault))?;
     }
+    make_shm(&mut monitor, places).map_err(|fault| told(&fault))?;
     let execs = Execs::new(parts.strategy, STUB, &INTERPRETERS, parts.cookie)?;
     #[expect(clippy::cast_possible_truncation, reason = "any 32 bits of a random number tell steps apart")]
     let id = StepId::new(random()? as u32);
     let scratch = descriptor_path(&places.scratch);
     Ok(Step::new(monitor, &spec.process, scratch.as_ref(), id, execs)?)
+}
+
+/// The step's own /dev/shm, writable by all its users.
+fn make_shm(monitor: &mut Monitor, places: &Places) -> Result<(), Fault> {
+    let place = ViewPath { kind: ViewKind::Dev, rest: b"shm".to_vec() };
+    let source = rustix::io::fcntl_dupfd_cloexec(&places.shm, 0)?;
+    monitor.graft_in_view(&place, source, MountAccess::ReadWrite)?;
+    let credentials = Credentials::initial(0, 0, Vec::new());
+    let cwd = Cwd::Dir(monitor.root_fd());
+    let subject = Subject { credentials: &credentials, umask: 0, cwd, views: &NoViews };
+    monitor.chmod(&subject, Where::Fd(places.shm.as_fd()), 0o1777).map(drop)
 }
 
 /// A path that leads to what `fd` is open on, whatever the rights of this process on the way there.
@@ -297,12 +312,7 @@ fn places(spec: &StepSpec) -> Result<Places, Failure> {
     for (index, mount) in spec.mounts.iter().enumerate() {
         grafts.push(match &mount.source {
             MountSource::Host(path) => open(path)?,
-            MountSource::Tmpfs => {
-                let path = spec.scratch.join(format!("tmpfs-{index}"));
-                rustix::fs::mkdir(&path, Mode::RWXU).map_err(broken(format!("cannot make {}", path.display())))?;
-                give(&path)?;
-                open(&path)?
-            }
+            MountSource::Tmpfs => open(&scratch_dir(spec, &format!("tmpfs-{index}"))?)?,
         });
     }
     Ok(Places {
@@ -310,8 +320,17 @@ fn places(spec: &StepSpec) -> Result<Places, Failure> {
         store: open(&spec.tree)?,
         scratch: open(&spec.scratch)?,
         grafts,
+        shm: open(&scratch_dir(spec, "shm")?)?,
         stubs: planted(),
     })
+}
+
+/// Makes a directory of this name in the scratch directory.
+fn scratch_dir(spec: &StepSpec, name: &str) -> Result<std::path::PathBuf, Failure> {
+    let path = spec.scratch.join(name);
+    rustix::fs::mkdir(&path, Mode::RWXU).map_err(broken(format!("cannot make {}", path.display())))?;
+    give(&path)?;
+    Ok(path)
 }
 
 /// Gives what was made in the scratch directory to whoever owns that.

@@ -1,7 +1,8 @@
 //! The messages between wbuild, the supervisor, the reaper and the first guest process.
 //!
-//! Invariant: a message is a length (u32, little-endian) and that many bytes of JSON; descriptors travel with the first
-//! byte. A stream that ends between messages is `None`, one that ends inside is an error.
+//! Invariant: a message is a length (u32, little-endian) and that many bytes of postcard (JSON has no map keys but
+//! text); descriptors travel with the first byte. A stream that ends between messages is `None`, one that ends inside
+//! is an error.
 
 use std::io::{IoSlice, IoSliceMut, Read, Write};
 use std::mem::MaybeUninit;
@@ -110,7 +111,7 @@ pub(crate) fn send<T: Serialize>(
     message: &T,
     descriptors: &[BorrowedFd<'_>],
 ) -> std::io::Result<()> {
-    let body = serde_json::to_vec(message)?;
+    let body = postcard::to_stdvec(message).map_err(std::io::Error::other)?;
     let length = u32::try_from(body.len()).map_err(std::io::Error::other)?.to_le_bytes();
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_DESCRIPTORS))];
     let mut control = SendAncillaryBuffer::new(&mut space);
@@ -152,5 +153,5 @@ pub(crate) fn receive<T: DeserializeOwned>(socket: &UnixStream) -> std::io::Resu
     }
     let mut body = vec![0; length];
     socket.read_exact(&mut body)?;
-    Ok(Some((serde_json::from_slice(&body)?, descriptors)))
+    Ok(Some((postcard::from_bytes(&body).map_err(std::io::Error::other)?, descriptors)))
 }

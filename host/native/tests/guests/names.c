@@ -1,0 +1,173 @@
+// Names that come and go, and the errors on the way.
+#include "guest.h"
+
+static char long_name[300], long_path[5000];
+
+int main(void) {
+    memset(long_name, 'n', 256);
+    memset(long_path, 'p', 4096);
+    T(mkdir("d", 0755));
+    T(mkdir("d", 0755));
+    T(mkdir("d/", 0755));
+    T(mkdir("e/", 0755));
+    T(mkdir("no/such", 0755));
+    T(mkdir("", 0755));
+    T(mkdir(".", 0755));
+    T(mkdir("..", 0755));
+    T(mkdir("/", 0755));
+    T(mkdir(long_name, 0755));
+    T(mkdir(long_path, 0755));
+    T(mkdir((char *)8, 0755));
+    put("f", "file");
+    T(mkdir("f", 0755));
+    T(mkdir("f/x", 0755));
+    T(rmdir("f"));
+    T(rmdir("f/"));
+    T(rmdir("d/."));
+    T(rmdir("d/.."));
+    T(rmdir("/"));
+    T(rmdir("missing"));
+    put("d/in", "x");
+    T(rmdir("d"));
+    T(unlink("d"));
+    T(unlink("f/"));
+    T(unlink("missing"));
+    T(unlinkat(AT_FDCWD, "e", 0));
+    T(unlinkat(AT_FDCWD, "e", AT_REMOVEDIR));
+    T(unlinkat(AT_FDCWD, "f", AT_REMOVEDIR));
+    T(unlinkat(AT_FDCWD, "f", 0x1000));
+
+    T(link("f", "g"));
+    S("f");
+    T(link("f", "g"));
+    T(link("d", "h"));
+    T(link("missing", "h"));
+    T(link("f", "no/h"));
+    T(link("f", "h/"));
+    T(symlink("f", "s"));
+    T(link("s", "hs"));
+    S("hs");
+    T(linkat(AT_FDCWD, "s", AT_FDCWD, "hf", AT_SYMLINK_FOLLOW));
+    S("hf");
+    T(linkat(AT_FDCWD, "s", AT_FDCWD, "x", 0x200));
+    T(unlink("g"));
+    T(unlink("hf"));
+    S("f");
+
+    T(symlink("", "x"));
+    T(symlink("f", "s"));
+    T(symlink("f", "no/s"));
+    T(symlink("f", "x/"));
+    T(symlink("loop", "loop"));
+    T(symlink("nowhere", "dangling"));
+    T(symlink("d", "sd"));
+    char buffer[100];
+    T(readlink("s", buffer, sizeof buffer));
+    T(readlink("s", buffer, 0));
+    T(readlink("sd", buffer, 1));
+    T(readlink("f", buffer, sizeof buffer));
+    T(readlink("missing", buffer, sizeof buffer));
+    T(readlink("sd/", buffer, sizeof buffer));
+    T(readlink("loop/x", buffer, sizeof buffer));
+    T(access("loop", F_OK));
+    T(access("dangling", F_OK));
+    T(mkdir("dangling", 0755));
+    T(mkdir("dangling/", 0755));
+    T(rmdir("sd"));
+    T(rmdir("sd/"));
+    T(unlink("sd/in"));
+    S("d/in");
+    put("d/in", "x");
+
+    T(rename("f", "f"));
+    T(rename("f", "d"));
+    T(rename("d", "f"));
+    T(rename("d", "d/sub"));
+    T(rename("d", "missing/x"));
+    T(rename("missing", "x"));
+    T(rename("f", "x/"));
+    T(rename("d", "d2/"));
+    T(rename("d2/", "d"));
+    T(rename(".", "x"));
+    T(rename("d", ".."));
+    T(mkdir("full", 0755));
+    put("full/x", "x");
+    T(rename("d", "full"));
+    T(mkdir("empty", 0755));
+    T(rename("d", "empty"));
+    S("d");
+    S("empty/in");
+    T(rename("s", "t"));
+    S("t");
+    T(rename("sd", "moved"));
+    S("moved");
+    T(link("f", "f2"));
+    T(rename("f", "f2"));
+    S("f");
+    S("f2");
+    T(renameat2(AT_FDCWD, "f", AT_FDCWD, "t", RENAME_NOREPLACE));
+    T(renameat2(AT_FDCWD, "f", AT_FDCWD, "fresh", RENAME_NOREPLACE));
+    T(renameat2(AT_FDCWD, "fresh", AT_FDCWD, "full", RENAME_EXCHANGE));
+    S("fresh");
+    S("full");
+    T(renameat2(AT_FDCWD, "fresh", AT_FDCWD, "missing", RENAME_EXCHANGE));
+    T(renameat2(AT_FDCWD, "fresh", AT_FDCWD, "full", RENAME_EXCHANGE | RENAME_NOREPLACE));
+    T(renameat2(AT_FDCWD, "fresh", AT_FDCWD, "full", 0x80));
+
+    // Nodes.
+    T(mknod("fifo", S_IFIFO | 0666, 0));
+    S("fifo");
+    T(mknod("null", S_IFCHR | 0666, makedev(1, 3)));
+    S("null");
+    T(mknod("disk", S_IFBLK | 0660, makedev(259, 70000)));
+    S("disk");
+    T(mknod("plain", 0640, 0));
+    S("plain");
+    T(mknod("dir", S_IFDIR | 0755, 0));
+    T(mknod("odd", 0030000 | 0755, 0));
+    T(mknod("fifo", S_IFIFO | 0666, 0));
+    T(mknod("sock", S_IFSOCK | 0755, 0));
+    S("sock");
+    T(chmod("null", 0600));
+    T(chown("null", 3, 4));
+    T(link("null", "null2"));
+    S("null2");
+    T(rename("null", "null3"));
+    S("null3");
+    AS(1000, {
+        T(mknod("/tmp/dev", S_IFCHR | 0666, makedev(1, 3)));
+        T(mknod("/tmp/fifo1000", S_IFIFO | 0666, 0));
+        S("/tmp/fifo1000");
+        T(unlink("/tmp/fifo1000"));
+    });
+
+    // By directory descriptors.
+    int dir = open("empty", O_RDONLY | O_DIRECTORY);
+    T(mkdirat(dir, "one", 0750));
+    T(mkdirat(dir, "../outside", 0755));
+    S("outside");
+    T(symlinkat("one", dir, "link"));
+    T(renameat(dir, "link", AT_FDCWD, "here"));
+    S("here");
+    T(linkat(dir, "in", dir, "in2", 0));
+    S("empty/in2");
+    T(unlinkat(dir, "in2", 0));
+    T(mkdirat(77, "x", 0755));
+    T(mkdirat(77, "", 0755));
+    T(mkdirat(77, "/tmp", 0755));
+    int file = open("fresh/x", O_RDONLY);
+    T(mkdirat(file, "x", 0755));
+    // A directory that moves under its descriptor.
+    T(rename("empty", "elsewhere"));
+    T(mkdirat(dir, "two", 0755));
+    S("elsewhere/two");
+    // One that is removed.
+    T(mkdir("gone", 0755));
+    int gone = open("gone", O_RDONLY | O_DIRECTORY);
+    T(rmdir("gone"));
+    T(mkdirat(gone, "x", 0755));
+    F(openat(gone, "x", O_WRONLY | O_CREAT, 0644));
+    F(openat(gone, ".", O_RDONLY));
+    F(openat(gone, "..", O_RDONLY));
+    return 0;
+}
