@@ -3,6 +3,8 @@
 //! A [`Logical`] line knows where each of its bytes stood, so that everything parsed from it has a span. Lines are UTF-8 without
 //! NUL and shorter than BuildKit's limit; anything else is refused here, with its line.
 
+use std::cell::Cell;
+
 use crate::error::DockerfileError;
 use crate::span::{Position, Span};
 
@@ -117,6 +119,8 @@ pub(crate) struct Logical {
     text: String,
     pieces: Vec<Piece>,
     place: Option<Span>,
+    // A byte offset, and the characters of its piece before it.
+    counted: Cell<(usize, usize)>,
 }
 
 // A part of one physical line: from `offset` of the joined text on, characters stand from `start` on.
@@ -149,7 +153,12 @@ impl Logical {
         let Some(piece) = self.pieces.get(after.saturating_sub(1)) else {
             return Position { line: 1, column: 1 };
         };
-        let chars = self.text.get(piece.offset..offset).map_or(0, |s| s.chars().count());
+        // Words are looked up in order: counting from the last one keeps a long line linear.
+        let (from, before) = self.counted.get();
+        let (from, before) =
+            if from >= piece.offset && from <= offset { (from, before) } else { (piece.offset, 0) };
+        let chars = before + self.text.get(from..offset).map_or(0, |s| s.chars().count());
+        self.counted.set((offset, chars));
         Position { line: piece.start.line, column: piece.start.column.saturating_add(column(chars) - 1) }
     }
 
