@@ -3,6 +3,8 @@
 //! Pure: no file is opened here. The reference is BuildKit's Dockerfile frontend; whatever is not built is refused
 //! with its span, never accepted and ignored. Rendering of errors is the work of `cli`.
 
+#![forbid(unsafe_code)]
+
 mod directive;
 mod duration;
 mod error;

@@ -1,3 +1,5 @@
+//! Expansion: tables of texts with what they come to, and bounds on what they may ask for.
+
 use std::collections::BTreeMap;
 
 use super::*;

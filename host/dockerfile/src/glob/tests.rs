@@ -1,3 +1,5 @@
+//! Globs: tables of patterns and names, as Go answers them.
+
 use super::*;
 
 fn matched(pattern: &str, name: &str) -> bool {

@@ -1,3 +1,5 @@
+//! Ignore files: tables of patterns and paths, as moby's patternmatcher answers them.
+
 use super::*;
 
 fn excludes(text: &str, path: &str) -> bool {

@@ -1,3 +1,5 @@
+//! The parser: snapshots of what is read and of what is refused, and that no text makes it panic.
+
 use std::fmt::Write as _;
 
 use proptest::prelude::*;

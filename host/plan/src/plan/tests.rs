@@ -1,3 +1,5 @@
+//! Whole plans: snapshots of steps, history and configuration, and what is refused.
+
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
