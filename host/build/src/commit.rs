@@ -24,8 +24,8 @@ pub(crate) fn commit(
     changes: &ChangeSet,
     open: impl FnMut(&RootPath) -> io::Result<File>,
 ) -> Result<Blob, CommitError> {
-    let ingest = store.ingest(Expected::anything())?;
+    let ingest = store.ingest(Expected::hashed_by_writer())?;
     let (ingest, blob) = write_layer(changes, open, Compression::Gzip, Threads::available(), ingest)?;
-    ingest.commit()?;
+    ingest.commit_as(blob.digest)?;
     Ok(blob)
 }

@@ -1,12 +1,12 @@
 //! Content on its way into the store.
 //!
-//! Content is hashed as it is written and gets its name only after its size and digest were checked and it was
+//! Content is hashed as it is written (here, or by the part of wbuild that makes it) and gets its name only after its size and digest were checked and it was
 //! synced: a blob appears whole or not at all, whenever the process is killed. The file it is written to stays locked as
 //! long as its writer lives; the sweep at the next start removes those that nobody holds.
 
 use crate::{StoreError, blobs::failed, lock};
 use cap_std::fs::{Dir, File};
-use std::io::{self, Seek, SeekFrom, Write};
+use std::io::{self, Read, Seek, SeekFrom, Write};
 use wbuild_oci::{Descriptor, Digest, Hasher};
 
 /// The size of copies through memory, in bytes.
@@ -18,22 +18,36 @@ pub struct Expected {
     digest: Option<Digest>,
     size: Option<u64>,
     limit: u64,
+    hashing: Hashing,
+}
+
+/// Who hashes content on its way in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Hashing {
+    Store,
+    Writer,
 }
 
 impl Expected {
     /// Exactly this blob.
     pub fn of(blob: &Descriptor) -> Self {
-        Self { digest: Some(blob.digest), size: Some(blob.size), limit: blob.size }
+        Self { digest: Some(blob.digest), size: Some(blob.size), limit: blob.size, hashing: Hashing::Store }
     }
 
     /// This digest, and at most so many bytes.
     pub fn digest(digest: Digest, limit: u64) -> Self {
-        Self { digest: Some(digest), size: None, limit }
+        Self { digest: Some(digest), size: None, limit, hashing: Hashing::Store }
     }
 
     /// Anything of any size: the content comes from wbuild itself.
     pub fn anything() -> Self {
-        Self { digest: None, size: None, limit: u64::MAX }
+        Self { digest: None, size: None, limit: u64::MAX, hashing: Hashing::Store }
+    }
+
+    /// Anything of any size, from a part of wbuild that hashes the very bytes it writes and ends with
+    /// [`Ingest::commit_as`]: hashing a layer twice costs as much as writing it.
+    pub fn hashed_by_writer() -> Self {
+        Self { hashing: Hashing::Writer, ..Self::anything() }
     }
 }
 
@@ -44,7 +58,8 @@ pub struct Ingest {
     blobs: Dir,
     name: String,
     file: File,
-    hasher: Hasher,
+    /// `None` where the writer hashes.
+    hasher: Option<Hasher>,
     written: u64,
     expected: Expected,
 }
@@ -54,7 +69,8 @@ impl Ingest {
         let clone = |dir: &Dir| dir.try_clone().map_err(failed("open", "ingest"));
         let (room, blobs) = (clone(room)?, clone(blobs)?);
         let (name, file) = lock::create_locked(&room, "").map_err(failed("create", "ingest"))?;
-        Ok(Self { room, blobs, name, file, hasher: Hasher::new(), written: 0, expected })
+        let hasher = (expected.hashing == Hashing::Store).then(Hasher::new);
+        Ok(Self { room, blobs, name, file, hasher, written: 0, expected })
     }
 
     /// How many bytes have been written.
@@ -76,7 +92,9 @@ impl Ingest {
             _ => {}
         }
         self.file.write_all(bytes).map_err(failed("write", self.path()))?;
-        self.hasher.update(bytes);
+        if let Some(hasher) = &mut self.hasher {
+            hasher.update(bytes);
+        }
         self.written = total;
         Ok(())
     }
@@ -88,7 +106,7 @@ impl Ingest {
     pub fn restart(&mut self) -> Result<(), StoreError> {
         self.file.set_len(0).map_err(failed("truncate", self.path()))?;
         self.file.seek(SeekFrom::Start(0)).map_err(failed("rewind", self.path()))?;
-        self.hasher = Hasher::new();
+        self.hasher = self.hasher.is_some().then(Hasher::new);
         self.written = 0;
         Ok(())
     }
@@ -98,10 +116,41 @@ impl Ingest {
     /// # Errors
     /// [`StoreError::Size`], [`StoreError::Digest`], [`StoreError::Io`]; nothing is left behind then.
     pub fn commit(mut self) -> Result<(Digest, u64), StoreError> {
+        let digest = match self.hasher.take() {
+            Some(hasher) => hasher.finish(),
+            None => self.hash_again()?,
+        };
+        self.place(digest)
+    }
+
+    /// As [`Ingest::commit`], for content that its writer hashed to `digest`. Content that the store hashed itself is
+    /// checked against it.
+    ///
+    /// # Errors
+    /// As [`Ingest::commit`].
+    pub fn commit_as(mut self, digest: Digest) -> Result<(Digest, u64), StoreError> {
+        if let Some(hasher) = self.hasher.take() {
+            digest.expect(hasher.finish())?;
+        }
+        self.place(digest)
+    }
+
+    fn hash_again(&mut self) -> Result<Digest, StoreError> {
+        self.file.seek(SeekFrom::Start(0)).map_err(failed("rewind", self.path()))?;
+        let mut hasher = Hasher::new();
+        let mut buffer = vec![0; BUFFER];
+        loop {
+            match self.file.read(&mut buffer).map_err(failed("read", self.path()))? {
+                0 => return Ok(hasher.finish()),
+                count => hasher.update(&buffer[..count]),
+            }
+        }
+    }
+
+    fn place(mut self, digest: Digest) -> Result<(Digest, u64), StoreError> {
         if let Some(expected) = self.expected.size.filter(|size| *size != self.written) {
             return Err(StoreError::Size { expected, actual: self.written });
         }
-        let digest = std::mem::take(&mut self.hasher).finish();
         if let Some(expected) = self.expected.digest {
             expected.expect(digest)?;
         }

@@ -51,6 +51,25 @@ fn an_ingest_can_begin_again() {
 }
 
 #[test]
+fn a_writer_may_hash_what_it_writes() {
+    let rooms = Rooms::new();
+    let digest = Digest::of(b"abc");
+    let ingest = |expected| {
+        let mut ingest = rooms.store.ingest(expected).unwrap();
+        ingest.append(b"x").unwrap();
+        ingest.restart().unwrap();
+        ingest.append(b"abc").unwrap();
+        ingest
+    };
+    assert_eq!(ingest(Expected::hashed_by_writer()).commit_as(digest).unwrap(), (digest, 3));
+    assert_eq!(ingest(Expected::hashed_by_writer()).commit().unwrap(), (digest, 3));
+    assert_eq!(ingest(Expected::anything()).commit_as(digest).unwrap(), (digest, 3));
+    assert!(ingest(Expected::anything()).commit_as(Digest::of(b"")).is_err());
+    assert_eq!(entries(&rooms.dir, "blobs/sha256"), [digest.hex()]);
+    assert_eq!(entries(&rooms.dir, "ingest"), Vec::<String>::new());
+}
+
+#[test]
 fn a_damaged_blob_is_noticed_and_replaced() {
     let rooms = Rooms::new();
     let blob = rooms.store.ingest_bytes(media::LAYER_TAR, b"abc").unwrap();
