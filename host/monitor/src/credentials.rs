@@ -124,6 +124,14 @@ impl Credentials {
         Self { uid: Ids::all(uid), gid: Ids::all(gid), groups, capabilities }
     }
 
+    /// The builder's own: root with every capability, so that whatever an image holds can be copied.
+    #[must_use]
+    pub fn builder() -> Self {
+        let full = CapabilitySet::FULL;
+        let capabilities = Capabilities { effective: full, permitted: full, ..Capabilities::default() };
+        Self { uid: Ids::all(0), gid: Ids::all(0), groups: Vec::new(), capabilities }
+    }
+
     /// True if `capability` is in the effective set.
     #[must_use]
     pub fn can(&self, capability: Capability) -> bool {

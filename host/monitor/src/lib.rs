@@ -13,6 +13,8 @@ mod permit;
 mod request;
 mod resolve;
 mod subject;
+#[cfg(test)]
+mod tests;
 
 pub use audit::{AccessKind, Denial};
 pub use credentials::{Capabilities, Capability, CapabilitySet, Credentials, Ids};
@@ -29,4 +31,6 @@ pub use subject::{
     At, Base, Cwd, GuestPath, LastLink, NoViews, Subject, ViewKind, ViewNode, ViewPath, Views, Where,
 };
 pub use wbuild_policy::Policy;
-pub use wbuild_rootfs::{Finished, JournalCheck, MtimeRule, Owner, Root, RootError};
+pub use wbuild_rootfs::{
+    Finished, JournalCheck, Layer, Materialise, MaterialiseError, MtimeRule, Owner, Refusal, Root, RootError,
+};

@@ -151,13 +151,21 @@ impl Monitor {
     /// [`Fault::Broken`] if procfs does not answer.
     pub fn path_of(&self, fd: BorrowedFd<'_>) -> Result<Option<Vec<u8>>, Fault> {
         let located = |errno| Broken::new("cannot locate a descriptor in /proc/self/fd", errno);
-        let absolute = |relative: &[u8]| {
-            let mut path = vec![b'/'];
-            path.extend_from_slice(relative);
-            path
-        };
-        match self.root.locate(fd).map_err(located)? {
-            Located::Tree(path) => Ok(Some(absolute(path.as_bytes()))),
+        self.path_of_located(self.root.locate(fd).map_err(located)?)
+    }
+
+    /// The guest's path of what procfs calls `text` on the host (the end of a line of /proc/PID/maps); `None` if it is nothing of the
+    /// tree or a graft.
+    ///
+    /// # Errors
+    /// [`Fault::Broken`] if procfs does not answer.
+    pub fn path_of_host_path(&self, text: &[u8]) -> Result<Option<Vec<u8>>, Fault> {
+        self.path_of_located(self.root.located(text.to_vec()))
+    }
+
+    fn path_of_located(&self, located: Located) -> Result<Option<Vec<u8>>, Fault> {
+        match located {
+            Located::Tree(path) => Ok(Some([b"/", path.as_bytes()].concat())),
             Located::Outside(text) => {
                 let Some((graft, rest)) = self.mounts.holding(&text) else { return Ok(None) };
                 let mut path = match graft.seat() {

@@ -113,7 +113,7 @@ pub struct MountTable {
     places: HashMap<InodeKey, usize>,
     sources: HashMap<InodeKey, usize>,
     /// Directories made on the way to a placeholder, outermost first.
-    ways: Vec<(OwnedFd, CString)>,
+    ways: Vec<(OwnedFd, CString, InodeKey)>,
 }
 
 impl MountTable {
@@ -177,7 +177,8 @@ impl MountTable {
         let before = stat_fd(parent)?;
         make_placeholder(root, parent, name, S_IFDIR)?;
         set_mtime(parent, mtime(&before))?;
-        self.ways.push((parent.try_clone_to_owned().map_err(io_errno)?, name.to_owned()));
+        let key = InodeKey::of(&stat_at(parent, name)?);
+        self.ways.push((parent.try_clone_to_owned().map_err(io_errno)?, name.to_owned(), key));
         Ok(())
     }
 
@@ -277,18 +278,22 @@ impl MountTable {
                 }
             }
         }
-        for (parent, name) in self.ways.drain(..).rev() {
+        for (parent, name, key) in self.ways.drain(..).rev() {
             let stat = match stat_at(parent.as_fd(), &name) {
-                Ok(stat) => stat,
-                Err(Errno::NOENT) => continue,
+                Ok(stat) => Some(stat),
+                Err(Errno::NOENT) => None,
                 Err(errno) => return Err(errno),
             };
-            match remove_placeholder(root, parent.as_fd(), &name, InodeKey::of(&stat)) {
-                Ok(()) => {}
-                // The step put something into it: then it belongs to the step's changes.
-                Err(Errno::NOTEMPTY | Errno::EXIST) => note_kept(root, parent.as_fd(), &name)?,
-                Err(errno) => return Err(errno),
+            if stat.is_some_and(|stat| InodeKey::of(&stat) == key) {
+                match remove_placeholder(root, parent.as_fd(), &name, key) {
+                    Ok(()) => continue,
+                    // The step put something into it: then it belongs to the step's changes.
+                    Err(Errno::NOTEMPTY | Errno::EXIST) => {}
+                    Err(errno) => return Err(errno),
+                }
             }
+            // Kept, or renamed by the step: either way nothing stood there when the step began.
+            note_absent(root, parent.as_fd(), &name)?;
         }
         self.places.clear();
         self.sources.clear();
@@ -343,7 +348,7 @@ fn remove_placeholder(root: &Root, parent: BorrowedFd<'_>, name: &CStr, key: Ino
     set_mtime(parent, mtime(&around))
 }
 
-fn note_kept(root: &Root, parent: BorrowedFd<'_>, name: &CStr) -> Result<(), Errno> {
+fn note_absent(root: &Root, parent: BorrowedFd<'_>, name: &CStr) -> Result<(), Errno> {
     if let Located::Tree(path) = root.locate(parent)? {
         let path: RootPath = path.join(name.to_bytes()).map_err(|_| Errno::INVAL)?;
         root.journal().was_absent(&path);

@@ -3,16 +3,16 @@
 use std::ffi::CString;
 use std::os::fd::{AsFd, BorrowedFd};
 
-use rustix::fs::RenameFlags;
+use rustix::fs::{RenameFlags, Statx};
 use wbuild_layer::Device;
 use wbuild_rootfs::raw::{self, Fresh, Inode};
-use wbuild_rootfs::{S_IFBLK, S_IFCHR, S_IFDIR, S_IFIFO, S_IFMT, S_IFREG, S_IFSOCK, Special};
+use wbuild_rootfs::{InodeKey, S_IFBLK, S_IFCHR, S_IFDIR, S_IFIFO, S_IFMT, S_IFREG, S_IFSOCK, Special};
 
 use super::place::Spot;
 use super::{Answer, done};
 use crate::dac::{NewKind, Want, may, owns};
 use crate::permit::{Concern, Operation, Permit};
-use crate::resolve::{Node, Slash};
+use crate::resolve::{Home, Node, Slash};
 use crate::{At, Capability, Errno, Fault, Monitor, Outcome, Subject, Where};
 
 /// Makes something at a name.
@@ -44,6 +44,10 @@ impl Operation for Make {
     fn concern(&self) -> Concern<'_> {
         names_in(&self.spot)
     }
+}
+
+fn is_directory(stat: &Statx) -> bool {
+    u32::from(stat.stx_mode) & S_IFMT == S_IFDIR
 }
 
 fn names_in(spot: &Spot) -> Concern<'_> {
@@ -88,14 +92,21 @@ enum Removed {
 
 impl Operation for Remove {
     fn check(&self, monitor: &Monitor, subject: &Subject<'_>) -> Result<(), Fault> {
-        let victim = monitor.may_remove(subject, &self.spot)?;
-        let directory = u32::from(victim.stx_mode) & S_IFMT == S_IFDIR;
-        match (self.what, directory) {
-            (Removed::Directory, false) => Err(Errno::NOTDIR.into()),
-            (Removed::Other, true) => Err(Errno::ISDIR.into()),
-            (Removed::Other, false) if self.spot.place.slash == Slash::Trailing => Err(Errno::NOTDIR.into()),
-            _ => Ok(()),
+        self.spot.home.writable()?;
+        let victim = self.spot.stat()?.ok_or(Errno::NOENT)?;
+        let slashed = self.spot.place.slash == Slash::Trailing;
+        match (self.what, is_directory(&victim)) {
+            (Removed::Other, true) if slashed => return Err(Errno::ISDIR.into()),
+            (Removed::Other, false) if slashed => return Err(Errno::NOTDIR.into()),
+            _ => {}
         }
+        monitor.may_take(subject, &self.spot, &victim)?;
+        match (self.what, is_directory(&victim)) {
+            (Removed::Directory, false) => return Err(Errno::NOTDIR.into()),
+            (Removed::Other, true) => return Err(Errno::ISDIR.into()),
+            _ => {}
+        }
+        Ok(monitor.not_busy(&victim)?)
     }
 
     fn concern(&self) -> Concern<'_> {
@@ -121,42 +132,77 @@ struct Rename {
     flags: RenameFlags,
 }
 
+impl Rename {
+    fn exchanges(&self) -> bool {
+        self.flags.contains(RenameFlags::EXCHANGE)
+    }
+
+    /// What stands at both ends, checked as Linux does before it asks for permission.
+    fn ends(&self) -> Result<(Statx, Option<Statx>), Errno> {
+        self.from.home.writable()?;
+        self.to.home.writable()?;
+        let slashed = |spot: &Spot| spot.place.slash == Slash::Trailing;
+        let source = self.from.stat()?.ok_or(Errno::NOENT)?;
+        let target = self.to.stat()?;
+        match &target {
+            Some(_) if self.flags.contains(RenameFlags::NOREPLACE) => return Err(Errno::EXIST),
+            Some(target) if self.exchanges() && !is_directory(target) && slashed(&self.to) => {
+                return Err(Errno::NOTDIR);
+            }
+            None if self.exchanges() => return Err(Errno::NOENT),
+            _ => {}
+        }
+        if !is_directory(&source) && (slashed(&self.from) || !self.exchanges() && slashed(&self.to)) {
+            return Err(Errno::NOTDIR);
+        }
+        if let (Home::Tree(from_dir), Home::Tree(to_dir)) = (&self.from.home, &self.to.home) {
+            let from = from_dir.join(self.from.name()?.to_bytes()).map_err(|_| Errno::INVAL)?;
+            let to = to_dir.join(self.to.name()?.to_bytes()).map_err(|_| Errno::INVAL)?;
+            if to_dir.starts_with(&from) {
+                return Err(Errno::INVAL);
+            }
+            if from_dir.starts_with(&to) {
+                return Err(if self.exchanges() { Errno::INVAL } else { Errno::NOTEMPTY });
+            }
+        }
+        Ok((source, target))
+    }
+}
+
 impl Operation for Rename {
     fn check(&self, monitor: &Monitor, subject: &Subject<'_>) -> Result<(), Fault> {
         if !self.from.home.is_with(&self.to.home) {
             return Err(Errno::XDEV.into());
         }
-        let source = monitor.may_remove(subject, &self.from)?;
-        let source_is_dir = u32::from(source.stx_mode) & S_IFMT == S_IFDIR;
-        let target = match self.to.stat()? {
-            Some(_) if self.flags.contains(RenameFlags::NOREPLACE) => return Err(Errno::EXIST.into()),
-            Some(_) => Some(monitor.may_remove(subject, &self.to)?),
-            None => {
-                self.to.home.writable()?;
-                may(subject.credentials, &monitor.seen(self.to.dir()), Want::NAMES)?;
-                None
+        let (source, target) = self.ends()?;
+        // Two names of one inode: the kernel does nothing, and asks nothing.
+        if target.is_some_and(|target| InodeKey::of(&target) == InodeKey::of(&source)) {
+            return Ok(());
+        }
+        monitor.may_take(subject, &self.from, &source)?;
+        match &target {
+            None => may(subject.credentials, &monitor.seen(self.to.dir()), Want::NAMES)?,
+            Some(target) => {
+                monitor.may_take(subject, &self.to, target)?;
+                match (self.exchanges(), is_directory(&source), is_directory(target)) {
+                    (false, true, false) => return Err(Errno::NOTDIR.into()),
+                    (false, false, true) => return Err(Errno::ISDIR.into()),
+                    _ => {}
+                }
             }
-        };
-        let to_is_dir = match &target {
-            Some(target) if self.flags.contains(RenameFlags::EXCHANGE) => {
-                u32::from(target.stx_mode) & S_IFMT == S_IFDIR
-            }
-            _ => source_is_dir,
-        };
-        let slashed = |spot: &Spot| spot.place.slash == Slash::Trailing;
-        if (!source_is_dir && slashed(&self.from)) || (!to_is_dir && slashed(&self.to)) {
-            return Err(Errno::NOTDIR.into());
         }
         // A directory that changes its parent has its `..` written.
         if self.from.dir().key() != self.to.dir().key() {
-            let mut moved = vec![source];
-            moved.extend(target.filter(|_| self.flags.contains(RenameFlags::EXCHANGE)));
-            for mut stat in moved {
-                if u32::from(stat.stx_mode) & S_IFMT == S_IFDIR {
+            let other = target.filter(|_| self.exchanges());
+            for mut stat in [Some(source), other].into_iter().flatten() {
+                if is_directory(&stat) {
                     monitor.root().records().show(&mut stat);
                     may(subject.credentials, &stat, Want::WRITE)?;
                 }
             }
+        }
+        for stat in [Some(source), target].into_iter().flatten() {
+            monitor.not_busy(&stat)?;
         }
         Ok(())
     }
@@ -183,16 +229,16 @@ struct Link {
 
 impl Operation for Link {
     fn check(&self, monitor: &Monitor, subject: &Subject<'_>) -> Result<(), Fault> {
-        monitor.may_make(subject, &self.spot, NewKind::Other)?;
-        if self.node.is_directory() {
-            return Err(Errno::PERM.into());
-        }
         // fs.protected_hardlinks, which every distribution turns on.
         let seen = monitor.seen(&self.node);
         let mode = u32::from(seen.stx_mode);
         let plain = mode & S_IFMT == S_IFREG && mode & 0o4000 == 0 && mode & 0o2010 != 0o2010;
         let usable = plain && may(subject.credentials, &seen, Want::READ.and(Want::WRITE)).is_ok();
-        if owns(subject.credentials, &seen) || usable { Ok(()) } else { Err(Errno::PERM.into()) }
+        if !owns(subject.credentials, &seen) && !usable {
+            return Err(Errno::PERM.into());
+        }
+        monitor.may_make(subject, &self.spot, NewKind::Other)?;
+        if self.node.is_directory() { Err(Errno::PERM.into()) } else { Ok(()) }
     }
 
     fn concern(&self) -> Concern<'_> {
@@ -258,8 +304,8 @@ impl Monitor {
         self.make(subject, at, mode & 0o7777, what)
     }
 
-    /// bind of an AF_UNIX path: `bind` is called with the parent's `O_PATH` descriptor and the name and makes the socket there (EADDRINUSE is its own
-    /// to answer); the monitor records its virtual owner and mode.
+    /// bind of an AF_UNIX path: `bind` is called with the parent's `O_PATH` descriptor and the name and makes the socket there;
+    /// the monitor records its virtual owner and mode.
     ///
     /// # Errors
     /// As Linux has them (man 2 bind), and `bind`'s own.
@@ -271,13 +317,12 @@ impl Monitor {
     ) -> Answer<()> {
         let place = done!(self.place(subject, at)?);
         let spot = self.spot(place, [Errno::ADDRINUSE; 3])?;
+        if spot.stat()?.is_some() {
+            return Err(Errno::ADDRINUSE.into());
+        }
         let fresh = self.fresh(subject, spot.dir(), 0o777, NewKind::Other);
         let op = Make { spot, fresh, what: What::Socket };
-        let permit = self.permit(subject, op).map_err(|fault| match fault {
-            Fault::Errno(Errno::EXIST) => Errno::ADDRINUSE.into(),
-            other => other,
-        })?;
-        permit.bind(self, bind)?;
+        self.permit(subject, op)?.bind(self, bind)?;
         Ok(Outcome::Done(()))
     }
 
@@ -331,6 +376,14 @@ impl Monitor {
         let node = done!(self.node(subject, from)?);
         let place = done!(self.place(subject, to)?);
         let spot = self.spot(place, [Errno::EXIST; 3])?;
+        // Linux looks at the new name first.
+        if spot.stat()?.is_some() {
+            return Err(Errno::EXIST.into());
+        }
+        if spot.place.slash == Slash::Trailing {
+            return Err(Errno::NOENT.into());
+        }
+        spot.home.writable()?;
         // A graft's own root has no name of its own to share.
         if self.mounts().at_source(&node.key()).is_some() || is_from_elsewhere(self, &node, &spot)? {
             return Err(Errno::XDEV.into());

@@ -46,7 +46,7 @@ impl Operation for Open {
         let kind = u32::from(seen.stx_mode) & S_IFMT;
         let changes = writes(self.flags) || self.flags.contains(OFlags::TRUNC);
         match kind {
-            S_IFLNK => return Err(Errno::LOOP.into()),
+            S_IFLNK if !self.flags.contains(OFlags::DIRECTORY) => return Err(Errno::LOOP.into()),
             S_IFDIR if changes => return Err(Errno::ISDIR.into()),
             S_IFDIR => {}
             _ if self.flags.contains(OFlags::DIRECTORY) => return Err(Errno::NOTDIR.into()),
@@ -88,7 +88,8 @@ impl Permit<Open> {
         let fd = raw::reopen(monitor.root(), &held.inode(), flags)?;
         let access = access_of(flags);
         // Writes themselves do not pass here, so what they would take from the mode goes when they become possible.
-        if access == OpenedAccess::Write && !subject.credentials.can(Capability::FSETID) {
+        let changes = access == OpenedAccess::Write || flags.contains(OFlags::TRUNC);
+        if changes && !subject.credentials.can(Capability::FSETID) {
             raw::drop_setid(monitor.root(), &held.inode())?;
         }
         Ok(Opened::File(OpenedFile { fd, access }))
@@ -185,6 +186,13 @@ impl Monitor {
             && let Some(fd) = self.open_fast(subject, at, flags | OFlags::NOCTTY)
         {
             return Ok(Outcome::Done(Opened::File(OpenedFile { fd: fd?, access: OpenedAccess::Read })));
+        }
+        if flags.contains(OFlags::CREATE) && at.path.as_bytes().ends_with(b"/") {
+            // Linux sees the slash before it looks the name up, but after the way there.
+            return match self.reach(subject, at, Goal::Place, request.resolve)? {
+                Reached::View(place) => Ok(Outcome::View(place)),
+                _ => Err(Errno::ISDIR.into()),
+            };
         }
         let goal = match flags.contains(OFlags::CREATE) {
             true if flags.contains(OFlags::EXCL) => Goal::OrPlace(LastLink::NoFollow),

@@ -73,18 +73,17 @@ impl Monitor {
         Fresh { uid: subject.credentials.uid.fs, gid, mode }
     }
 
-    /// Checks that a name may be removed: write permission, the sticky bit, and that no graft stands there. Answers what stands there.
-    pub(super) fn may_remove(&self, subject: &Subject<'_>, spot: &Spot) -> Result<Statx, Fault> {
-        let victim = spot.stat()?.ok_or(Errno::NOENT)?;
-        spot.home.writable()?;
+    /// Checks that the name of `victim` at a spot may be taken away: write permission on the directory and its sticky bit.
+    pub(super) fn may_take(&self, subject: &Subject<'_>, spot: &Spot, victim: &Statx) -> Result<(), Errno> {
         let dir = self.seen(spot.dir());
         may(subject.credentials, &dir, Want::NAMES)?;
-        let mut seen = victim;
+        let mut seen = *victim;
         self.root().records().show(&mut seen);
-        may_take_from(subject.credentials, &dir, &seen)?;
-        if self.is_placeholder(&InodeKey::of(&victim)) {
-            return Err(Errno::BUSY.into());
-        }
-        Ok(victim)
+        may_take_from(subject.credentials, &dir, &seen)
+    }
+
+    /// EBUSY where a graft or a view stands.
+    pub(super) fn not_busy(&self, victim: &Statx) -> Result<(), Errno> {
+        if self.is_placeholder(&InodeKey::of(victim)) { Err(Errno::BUSY) } else { Ok(()) }
     }
 }

@@ -128,6 +128,8 @@ impl Monitor {
                     // Something there that the first look did not find is a dangling link, or was made meanwhile.
                     Ok(place.filter(is_vacant).map(Reached::Place))
                 }
+                // Perhaps a link whose text ends in a slash, for which open has its own answer.
+                Err(Errno::NOTDIR) => Ok(None),
                 Err(errno) => Err(errno.into()),
             },
             Goal::Place => Ok(self.place_fast(start, at)?.map(Reached::Place)),

@@ -264,6 +264,10 @@ impl Walk<'_, '_> {
 
     fn step_in_tree(&mut self, name: Vec<u8>, last: bool, goal: Goal) -> Result<Option<Reached>, Fault> {
         let Here::Dir(dir) = &self.here else { return Err(Errno::NOTDIR.into()) };
+        // O_CREAT through a link whose text ends in a slash: Linux sees it before it looks the name up.
+        if last && self.slash == Slash::Trailing && matches!(goal, Goal::OrPlace(_)) {
+            return Err(Errno::ISDIR.into());
+        }
         let name = CString::new(name).map_err(|_| Errno::INVAL)?;
         let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let fd = match rustix::fs::openat(&dir.fd, &*name, flags, Mode::empty()) {
