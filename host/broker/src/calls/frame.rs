@@ -186,6 +186,15 @@ impl<'a> Frame<'a> {
         Ok(Name { start, path })
     }
 
+    /// A path that must not be empty and starts at `dirfd` even if it is absolute.
+    pub(super) fn name_beneath(&self, dirfd: i32, path: GuestPath) -> Result<Name, Fault> {
+        if path.is_empty() {
+            return Err(Errno::NOENT.into());
+        }
+        let start = if dirfd == AT_FDCWD { Start::Cwd } else { self.descriptor(dirfd)? };
+        Ok(Name { start, path })
+    }
+
     /// The empty path at the guest's descriptor `fd`, for readlinkat; the inner `Err` is a place in a view.
     pub(crate) fn descriptor_name(&self, fd: i32) -> Result<Result<Name, ViewPath>, Fault> {
         Ok(match self.descriptor(fd)? {

@@ -138,7 +138,12 @@ fn checked(request: OpenRequest) -> Result<OpenRequest, Errno> {
 
 fn family(call: &Call<'_>, dirfd: i32, path: GuestPath, request: OpenRequest) -> Result<Reply, Fault> {
     let frame = Frame::of(call)?;
-    let name = frame.name(dirfd, path)?;
+    // Only RESOLVE_IN_ROOT makes an absolute path start at the descriptor.
+    let name = if request.resolve.contains(ResolveFlags::IN_ROOT) {
+        frame.name_beneath(dirfd, path)?
+    } else {
+        frame.name(dirfd, path)?
+    };
     match frame.ask(|monitor, subject| monitor.open(subject, name.at(), &request))? {
         Outcome::Done(Opened::File(file)) => Ok(descriptor(file.fd, request.flags)),
         Outcome::Done(Opened::Path(fd)) => handle(&frame, fd, request.flags),

@@ -6,6 +6,7 @@ use wbuild_monitor::{Fault, LastLink, Outcome, XattrWrite};
 use super::frame::{AT_FDCWD, Aim, EmptyPath, Frame, at_flag, no_follow};
 use super::{done, view};
 use crate::call::{Call, Reply};
+use crate::identity::FileCapabilities;
 
 /// `XATTR_NAME_MAX` of linux/limits.h.
 const NAME_MAX: usize = 255;
@@ -185,6 +186,10 @@ fn set(
     }
     let mut value = vec![0; usize::try_from(write.size).map_err(|_| Errno::TOOBIG)?];
     call.read(write.value, &mut value)?;
+    // `cap_convert_nscap`: looked at before anybody's rights.
+    if name == b"security.capability" && !FileCapabilities::may_be_set(&value) {
+        return Err(Errno::INVAL.into());
+    }
     let frame = Frame::of(call)?;
     let aim = aim(&frame)?;
     let outcome = frame

@@ -26,7 +26,7 @@ pub(super) trait Algebra: Sized {
     fn and(self, other: Self) -> Self;
     fn or(self, other: Self) -> Self;
     fn minus(self, other: Self) -> Self;
-    fn is_subset(self, other: Self) -> bool;
+    fn within(self, other: Self) -> bool;
 }
 
 impl Algebra for CapabilitySet {
@@ -42,7 +42,7 @@ impl Algebra for CapabilitySet {
         Self(self.0 & !other.0)
     }
 
-    fn is_subset(self, other: Self) -> bool {
+    fn within(self, other: Self) -> bool {
         self.0 & !other.0 == 0
     }
 }

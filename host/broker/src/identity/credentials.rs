@@ -255,10 +255,10 @@ impl Identity {
     ) -> Result<Self, Errno> {
         let old = self.credentials.capabilities;
         let limited = !self.credentials.can(Capability::SETPCAP);
-        let allowed = (!limited || inheritable.is_subset(old.inheritable.or(old.permitted)))
-            && inheritable.is_subset(old.inheritable.or(old.bounding))
-            && permitted.is_subset(old.permitted)
-            && effective.is_subset(permitted);
+        let allowed = (!limited || inheritable.within(old.inheritable.or(old.permitted)))
+            && inheritable.within(old.inheritable.or(old.bounding))
+            && permitted.within(old.permitted)
+            && effective.within(permitted);
         if !allowed {
             return Err(Errno::PERM);
         }

@@ -47,6 +47,12 @@ const SET_GID: u32 = 0o2000;
 const GROUP_EXECUTE: u32 = 0o010;
 
 impl FileCapabilities {
+    /// Whether setxattr(2) takes this value: revisions 2 and 3 in their sizes (`validheader` of security/commoncap.c).
+    #[must_use]
+    pub fn may_be_set(value: &[u8]) -> bool {
+        matches!((value.len(), value.get(3)), (20, Some(2)) | (24, Some(3)))
+    }
+
     /// Decodes the attribute's value: revisions 2 and 3 (only for the namespace whose root is uid 0), and 1.
     /// `None` for a value Linux would ignore or that belongs to another namespace.
     ///
@@ -103,7 +109,7 @@ impl Identity {
         let (mut permitted, effective) = self.given_by(file.capabilities, user)?;
         // Since Linux 6.16 the effective ids count here, not the real ones.
         let changed = user.effective != old.uid.effective || !old.in_group(group.effective);
-        if (changed || !permitted.is_subset(held.permitted)) && self.no_new_privs {
+        if (changed || !permitted.within(held.permitted)) && self.no_new_privs {
             user.effective = user.real;
             group.effective = group.real;
             permitted = permitted.and(held.permitted);
@@ -116,7 +122,7 @@ impl Identity {
         let ambient = if cancelled { CapabilitySet::EMPTY } else { held.ambient };
         let permitted = permitted.or(ambient);
         let effective_set = if effective { permitted } else { ambient };
-        let secure = changed || set_id || (user.real != 0 && (effective || !permitted.is_subset(ambient)));
+        let secure = changed || set_id || (user.real != 0 && (effective || !permitted.within(ambient)));
 
         let mut identity =
             self.with_sets(Capabilities { effective: effective_set, permitted, ambient, ..held });
@@ -134,7 +140,7 @@ impl Identity {
         if let Some(file) = file {
             permitted = held.bounding.and(file.permitted).or(held.inheritable.and(file.inheritable));
             effective = file.effective;
-            if effective && !file.permitted.is_subset(permitted) {
+            if effective && !file.permitted.within(permitted) {
                 return Err(Errno::PERM);
             }
         }

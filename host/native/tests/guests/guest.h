@@ -36,6 +36,14 @@ static void told(const char *what, long result, int error) {
     fflush(stdout);
 }
 
+// Every program starts in an empty directory of its own, with the same modes around it. One that executes itself again
+// finds everything as it left it.
+__attribute__((constructor)) static void start(void) {
+    umask(022);
+    if (mkdir("/tmp/t", 0755)) return;
+    if (chmod("/", 0755) || chmod("/tmp", 01777) || chmod("/prog", 0755) || chdir("/tmp/t")) perror("start");
+}
+
 // A call whose answer is a plain number.
 #define T(call) do { \
         errno = 0; \
@@ -75,13 +83,13 @@ __attribute__((unused)) static void put(const char *path, const char *text) {
 }
 
 // Runs `block` in a process of its own that is `uid`, with no capability if that is not root.
-#define AS(uid, block) do { \
+#define AS(uid, ...) do { \
         fflush(stdout); \
         pid_t child_ = fork(); \
         if (!child_) { \
             printf("-- as %d\n", uid); \
             if (setgroups(0, NULL) || setresgid(uid, uid, uid) || setresuid(uid, uid, uid)) perror("become"); \
-            block; \
+            __VA_ARGS__; \
             fflush(stdout); \
             _exit(0); \
         } \

@@ -18,7 +18,7 @@ static void list(const char *path) {
 }
 
 int main(void) {
-    char value[100];
+    static char value[70000];
     put("f", "x");
     T(setxattr("f", "user.a", "one", 3, 0));
     T(setxattr("f", "user.a", "two", 3, XATTR_CREATE));

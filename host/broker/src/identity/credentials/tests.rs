@@ -32,7 +32,7 @@ fn file(number: usize) -> ExecFile {
 }
 
 fn id(word: i64) -> u32 {
-    word as u32
+    u32::try_from(word & 0xffff_ffff).unwrap()
 }
 
 fn some(word: i64) -> Option<u32> {

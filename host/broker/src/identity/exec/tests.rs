@@ -34,3 +34,13 @@ fn malformed_attributes_are_refused() {
         assert_eq!(FileCapabilities::decode(&value), Err(Errno::INVAL));
     }
 }
+
+#[test]
+fn only_revisions_two_and_three_can_be_set() {
+    assert!(FileCapabilities::may_be_set(&attribute(0x0200_0001, &[1, 0, 0, 0])));
+    assert!(FileCapabilities::may_be_set(&attribute(0x0300_0000, &[1, 0, 0, 0, 0])));
+    for value in [attribute(0x0100_0001, &[1, 0]), attribute(0x0200_0001, &[1; 5]), b"short".to_vec(), vec![]]
+    {
+        assert!(!FileCapabilities::may_be_set(&value));
+    }
+}
