@@ -48,7 +48,7 @@ impl Step {
         let proc = rustix::fs::open("/proc", OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
             .map_err(|errno| Broken::new("cannot open /proc", errno))?;
         let cwd = first_cwd(&monitor, process)?;
-        let views = StepViews::new(scratch, monitor.root_fd(), &process.hostname)?;
+        let views = StepViews::new(scratch, &process.hostname)?;
         let sockets = Sockets::new(scratch)?;
         let identities = Identities::new(id, carrier, proc);
         let identity = Identity::of_step(process.uid, process.gid, process.groups.clone());

@@ -9,14 +9,15 @@ use rustix::fs::{Mode, OFlags, ResolveFlags, Statx};
 use wbuild_layer::RootPath;
 use wbuild_policy::Policy;
 use wbuild_rootfs::{
-    Finished, GraftAccess, InodeKey, JournalCheck, Located, MountTable, MtimeRule, Root, RootError, Seat, VIEWS, stat_at,
+    Finished, GraftAccess, InodeKey, JournalCheck, Located, MountTable, MtimeRule, Root, RootError, Seat,
+    VIEWS, stat_at,
 };
 
 use crate::audit::{Audit, Denial};
 use crate::resolve::{Goal, Node, Reached};
 use crate::{
-    At, Base, Broken, Credentials, Cwd, Errno, Fault, GuestPath, LastLink, MountAccess, NoViews, Subject, ViewKind,
-    ViewPath,
+    At, Base, Broken, Credentials, Cwd, Errno, Fault, GuestPath, LastLink, MountAccess, NoViews, Subject,
+    ViewKind, ViewPath,
 };
 
 /// See the module.
@@ -34,7 +35,7 @@ pub struct Monitor {
 fn overrides_host_permissions() -> bool {
     const DAC: u64 = 0b110;
     match rustix::thread::capabilities(None) {
-        Ok(sets) => u64::from(sets.effective.bits()) & DAC != 0,
+        Ok(sets) => sets.effective.bits() & DAC != 0,
         // Unknown is treated as the worse case: the userspace walk is right for both.
         Err(_) => true,
     }
@@ -228,14 +229,19 @@ impl Monitor {
     /// The directory of a graft's place and its name there, with placeholders made for what is missing.
     fn way_to(&mut self, target: &GuestPath) -> Result<(OwnedFd, CString), Fault> {
         let credentials = Credentials::initial(0, 0, Vec::new());
-        let components: Vec<&[u8]> = target.as_bytes().split(|b| *b == b'/').filter(|c| !c.is_empty()).collect();
+        let components: Vec<&[u8]> =
+            target.as_bytes().split(|b| *b == b'/').filter(|c| !c.is_empty()).collect();
         let mut prefix = Vec::new();
         for (index, component) in components.iter().enumerate() {
             prefix.push(b'/');
             prefix.extend_from_slice(component);
             let path = GuestPath::new(prefix.clone())?;
-            let subject =
-                Subject { credentials: &credentials, umask: 0, cwd: Cwd::Dir(self.root.fd()), views: &NoViews };
+            let subject = Subject {
+                credentials: &credentials,
+                umask: 0,
+                cwd: Cwd::Dir(self.root.fd()),
+                views: &NoViews,
+            };
             let at = At { base: Base::Root, path: &path };
             let last = index + 1 == components.len();
             match self.reach(&subject, at, Goal::OrPlace(LastLink::Follow), ResolveFlags::empty())? {
@@ -264,7 +270,9 @@ impl Monitor {
             }
         };
         // The root, and a graft's own root, are no place for another graft.
-        let (Some(parent), Some(name)) = (rest.parent(), rest.file_name()) else { return Err(Errno::BUSY.into()) };
+        let (Some(parent), Some(name)) = (rest.parent(), rest.file_name()) else {
+            return Err(Errno::BUSY.into());
+        };
         let how = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let dir = rustix::fs::openat2(top, parent.as_path(), flags, Mode::empty(), how)?;

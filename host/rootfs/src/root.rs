@@ -303,13 +303,19 @@ impl Root {
     pub fn locate(&self, fd: BorrowedFd<'_>) -> Result<Located, Errno> {
         let buffer = Vec::with_capacity(256);
         let text = rustix::fs::readlinkat(&self.own_fds, DecInt::from_fd(fd), buffer)?.into_bytes();
-        Ok(match text.strip_prefix(self.prefix.as_slice()) {
+        Ok(self.located(text))
+    }
+
+    /// Where that is what the kernel calls `text`.
+    #[must_use]
+    pub fn located(&self, text: Vec<u8>) -> Located {
+        match text.strip_prefix(self.prefix.as_slice()) {
             Some(rest) if rest.is_empty() || rest[0] == b'/' => match RootPath::new(rest) {
                 Ok(path) => Located::Tree(path),
                 Err(_) => Located::Outside(text),
             },
             _ => Located::Outside(text),
-        })
+        }
     }
 
     /// Gives an inode to the tree's owner.

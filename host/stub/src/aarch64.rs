@@ -5,6 +5,7 @@ use core::arch::{asm, global_asm};
 pub const ELF_MACHINE: u16 = 183;
 
 pub const SYS_OPENAT: usize = 56;
+pub const SYS_PRCTL: usize = 167;
 pub const SYS_CLOSE: usize = 57;
 pub const SYS_WRITE: usize = 64;
 pub const SYS_PREAD64: usize = 67;

@@ -44,6 +44,25 @@ pub fn open_plan() -> usize {
     fd.unsigned_abs()
 }
 
+/// Names the thread, as the kernel's exec does with the last component of the file name: it saw the stub's, or a number.
+///
+/// # Safety
+/// `path` must be NUL-terminated.
+pub unsafe fn set_name(path: *const u8) {
+    const PR_SET_NAME: usize = 15;
+    let (mut name, mut at) = (path, path);
+    // SAFETY: each byte up to the NUL is readable; the kernel reads no more than sixteen from the last component.
+    unsafe {
+        while *at != 0 {
+            at = at.wrapping_add(1);
+            if *at.wrapping_sub(1) == b'/' {
+                name = at;
+            }
+        }
+        syscall(arch::SYS_PRCTL, [PR_SET_NAME, name as usize, 0, 0, 0, 0]);
+    }
+}
+
 /// Closes a descriptor of the plan.
 pub fn close(fd: usize) {
     // SAFETY: closing has no memory effect; the descriptor is the stub's own.

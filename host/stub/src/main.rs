@@ -49,6 +49,7 @@ unsafe extern "C" fn start(top: *mut usize) -> Next {
             plan::MODE_INTERPRETER => {}
             _ => kernel::fail(b"the sandbox's plan has an unknown mode"),
         }
+        kernel::set_name(new.execfn());
         let interpreter = map_and_close(plan.word(plan::WORD_INTERPRETER_FD));
         new.set_interpreter(&interpreter);
         plan.unmap();

@@ -12,6 +12,7 @@ pub const SYS_PREAD64: usize = 17;
 pub const SYS_EXECVE: usize = 59;
 pub const SYS_EXIT_GROUP: usize = 231;
 pub const SYS_OPENAT: usize = 257;
+pub const SYS_PRCTL: usize = 157;
 
 // The kernel enters with argc at the stack pointer. `start` answers where to go on: the new stack pointer in rax,
 // the entry point in rdx. The ABI wants rdx zero at a program's entry: else it is registered with atexit.

@@ -10,7 +10,6 @@ use std::collections::{HashMap, HashSet};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
 
 use rustix::fs::inotify::{self, CreateFlags, WatchFlags};
 use rustix::fs::{CWD, Mode, OFlags};
@@ -26,8 +25,6 @@ use crate::step::Step;
 const DONT_FOLLOW: u32 = 0x0200_0000;
 /// How many instances are kept before it is looked who still has them.
 const FEW: usize = 16;
-/// An instance younger than this may be on its way to its guest.
-const SETTLED: Duration = Duration::from_secs(2);
 
 /// The inotify instances of a step.
 #[derive(Debug)]
@@ -47,14 +44,18 @@ struct Kept {
 struct Instance {
     /// Our copy of the guest's description.
     fd: Arc<OwnedFd>,
-    made: Instant,
+    /// The notification that is answered with it.
+    asked: u64,
 }
 
 impl Default for Watches {
     fn default() -> Self {
         // Marks of two steps differ: an instance of one is nothing to the other, should it ever get there.
         let first = u64::from(rustix::process::getpid().as_raw_nonzero().get().unsigned_abs()) << 32;
-        Self { next: AtomicU64::new(first), kept: Mutex::new(Kept { instances: HashMap::new(), look_at: FEW }) }
+        Self {
+            next: AtomicU64::new(first),
+            kept: Mutex::new(Kept { instances: HashMap::new(), look_at: FEW }),
+        }
     }
 }
 
@@ -64,12 +65,12 @@ impl Watches {
     }
 
     /// A new instance; a copy of it is kept.
-    fn make(&self, flags: CreateFlags) -> Result<OwnedFd, Errno> {
+    fn make(&self, flags: CreateFlags, asked: u64) -> Result<OwnedFd, Errno> {
         let instance = inotify::init(flags | CreateFlags::CLOEXEC)?;
         let mark = self.next.fetch_add(1, Ordering::Relaxed);
         wbuild_sys::mark::set(instance.as_fd(), mark)?;
         let fd = Arc::new(rustix::io::fcntl_dupfd_cloexec(&instance, 0)?);
-        self.kept().instances.insert(mark, Instance { fd, made: Instant::now() });
+        self.kept().instances.insert(mark, Instance { fd, asked });
         Ok(instance)
     }
 
@@ -83,10 +84,16 @@ impl Watches {
         kept.instances.len() >= kept.look_at
     }
 
-    /// Drops the instances that are not among `held`, but for the youngest.
-    fn keep_only(&self, held: &HashSet<u64>) {
+    /// The marks of instances that have reached their guests: those whose notification `stands` no more.
+    fn installed(&self, stands: impl Fn(u64) -> bool) -> HashSet<u64> {
+        let kept = self.kept();
+        kept.instances.iter().filter(|(_, instance)| !stands(instance.asked)).map(|(mark, _)| *mark).collect()
+    }
+
+    /// Drops those of `installed` that are not among `held`.
+    fn drop_closed(&self, installed: &HashSet<u64>, held: &HashSet<u64>) {
         let mut kept = self.kept();
-        kept.instances.retain(|mark, instance| held.contains(mark) || instance.made.elapsed() < SETTLED);
+        kept.instances.retain(|mark, _| held.contains(mark) || !installed.contains(mark));
         kept.look_at = FEW.max(kept.instances.len() * 2);
     }
 }
@@ -110,13 +117,14 @@ pub(crate) fn init1(call: &mut Call<'_>) -> Result<Reply, Fault> {
 fn make(call: &Call<'_>, flags: u32) -> Result<Reply, Fault> {
     let create = CreateFlags::from_bits(flags).ok_or(Errno::INVAL)?;
     let step = call.step();
+    let asked = call.notice().id;
     if step.watches.are_many() {
-        step.watches.keep_only(&held(step)?);
+        drop_closed(call)?;
     }
-    let made = match step.watches.make(create) {
+    let made = match step.watches.make(create, asked) {
         Err(Errno::MFILE) => {
-            step.watches.keep_only(&held(step)?);
-            step.watches.make(create)?
+            drop_closed(call)?;
+            step.watches.make(create, asked)?
         }
         other => other?,
     };
@@ -145,6 +153,15 @@ pub(crate) fn add_watch(call: &mut Call<'_>) -> Result<Reply, Fault> {
     let flags = WatchFlags::from_bits_retain(mask & !DONT_FOLLOW);
     let path = format!("/proc/self/fd/{}", watched.as_raw_fd());
     Ok(Reply::Value(inotify::add_watch(&*instance, path, flags)?.into()))
+}
+
+/// Drops the instances that no process holds any more. What is installed is found out first: later than that it is held
+/// or closed.
+fn drop_closed(call: &Call<'_>) -> Result<(), Fault> {
+    let watches = &call.step().watches;
+    let installed = watches.installed(|id| call.listener().is_valid(id));
+    watches.drop_closed(&installed, &held(call.step())?);
+    Ok(())
 }
 
 /// The marks of all instances that some process of the step holds.
@@ -189,7 +206,7 @@ mod tests {
     #[test]
     fn an_instance_is_found_by_any_copy_until_nobody_holds_it() {
         let watches = Watches::default();
-        let instance = watches.make(CreateFlags::empty()).unwrap();
+        let instance = watches.make(CreateFlags::empty(), 1).unwrap();
         let copy = rustix::io::dup(&instance).unwrap();
         let mut held = HashSet::new();
         held_by(rustix::process::getpid(), &mut held).unwrap();
@@ -203,22 +220,23 @@ mod tests {
         let watch = inotify::add_watch(&*ours, "/proc/self", WatchFlags::OPEN).unwrap();
         assert_eq!(inotify::remove_watch(&instance, watch), Ok(()), "both are one description");
 
-        watches.kept().instances.get_mut(&mark).unwrap().made -= SETTLED;
-        watches.keep_only(&held);
+        let installed = watches.installed(|_| false);
+        watches.drop_closed(&installed, &held);
         assert!(watches.find(mark).is_some());
-        watches.keep_only(&HashSet::new());
+        watches.drop_closed(&installed, &HashSet::new());
         assert!(watches.find(mark).is_none());
     }
 
     #[test]
-    fn a_young_instance_stays_though_nobody_holds_it_yet() {
+    fn an_instance_on_its_way_stays_though_nobody_holds_it_yet() {
         let watches = Watches::default();
-        for _ in 0..FEW {
-            drop(watches.make(CreateFlags::NONBLOCK).unwrap());
+        for asked in 0..FEW as u64 {
+            drop(watches.make(CreateFlags::NONBLOCK, asked).unwrap());
         }
         assert!(watches.are_many());
-        watches.keep_only(&HashSet::new());
-        assert_eq!(watches.kept().instances.len(), FEW);
+        let installed = watches.installed(|asked| asked == 3);
+        watches.drop_closed(&installed, &HashSet::new());
+        assert_eq!(watches.kept().instances.len(), 1);
         assert!(!watches.are_many());
     }
 }

@@ -14,7 +14,7 @@ use wbuild_sys::notify::Inherit;
 use super::frame::Frame;
 use crate::call::{Call, FdFlags, Reply};
 use crate::sockets::address::{self, Address, Name};
-use crate::sockets::{Bound, Owner, Placeholder, Sockets, address_in, address_of, diagnostics};
+use crate::sockets::{Bound, Owner, Placeholder, Sockets, address_of, diagnostics};
 
 /// `SOCK_TYPE_MASK`, `SOCK_NONBLOCK` and `SOCK_CLOEXEC` of linux/net.h.
 const TYPE: u32 = 0xf;
@@ -40,6 +40,29 @@ pub(crate) fn socket(call: &mut Call<'_>) -> Result<Reply, Fault> {
     let flags = if kind & NONBLOCK == 0 { SocketFlags::empty() } else { SocketFlags::NONBLOCK };
     let made = call.step().sockets.make_placeholder(kind_of, flags)?;
     Ok(Reply::Fd(made, FdFlags::from_open_flags(u64::from(kind & CLOEXEC))))
+}
+
+/// socketpair(AF_UNIX, SOCK_DGRAM, protocol, pair): a pair of SOCK_SEQPACKET, which keeps messages apart as well and takes no
+/// address with them. It differs where an end is closed: the other reads an end of file.
+///
+/// # Errors
+/// EPROTONOSUPPORT, EFAULT, EMFILE.
+pub(crate) fn datagram_pair(call: &mut Call<'_>) -> Result<Reply, Fault> {
+    let (kind, protocol) = (call.uint(1), call.uint(2));
+    if protocol > 1 {
+        return Err(Errno::PROTONOSUPPORT.into());
+    }
+    // The kernel, too, finds out that the answer can be written before it makes anything.
+    call.write(call.arg(3), &[0; 8])?;
+    let nonblocking = if kind & NONBLOCK == 0 { SocketFlags::empty() } else { SocketFlags::NONBLOCK };
+    let flags = nonblocking | SocketFlags::CLOEXEC;
+    let (first, second) = rustix::net::socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)?;
+    let inherit = if kind & CLOEXEC == 0 { Inherit::AcrossExec } else { Inherit::No };
+    let install = |socket: &OwnedFd| call.listener().add(call.notice().id, socket.as_fd(), inherit);
+    let pair = [install(&first)?, install(&second)?];
+    let bytes: Vec<u8> = pair.into_iter().flat_map(u32::to_ne_bytes).collect();
+    call.write(call.arg(3), &bytes)?;
+    Ok(Reply::Value(0))
 }
 
 /// A placeholder in a call: the guest's number, our inode of it, and what it is.
@@ -144,7 +167,7 @@ fn bind_abstract(sockets: &Sockets, socket: &OwnedFd, name: &[u8]) -> Result<(),
 fn bind_path(frame: &Frame<'_>, socket: &OwnedFd, text: &[u8]) -> Result<(), Fault> {
     let path = GuestPath::new(text)?;
     let mut make = |directory: std::os::fd::BorrowedFd<'_>, name: &[u8]| {
-        rustix::net::bind(socket, &address_in(directory, name)?)
+        frame.step.sockets.bind_in(socket, directory, name)
     };
     let at = At { base: Base::Cwd, path: &path };
     match frame.ask(|monitor, subject| monitor.bind_socket(subject, at, &mut make)) {

@@ -8,7 +8,7 @@
 //!
 //! Invariant: no unconnected AF_UNIX socket is ever installed in a guest, so that calls on anything which is no
 //! placeholder may run natively. Abstract names are files of the step's scratch directory: steps do not meet.
-//! Not here: datagram sockets, which the table refuses.
+//! Not here: datagram sockets, which are refused, but for pairs: those are message-wise pairs in truth.
 
 pub(crate) mod address;
 pub(crate) mod diagnostics;
@@ -19,6 +19,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use rustix::fs::{AtFlags, RenameFlags};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 use wbuild_monitor::Broken;
@@ -156,6 +157,20 @@ impl Sockets {
         self.inner().names.get(real).cloned()
     }
 
+    /// Binds `socket` to `name` in `directory`. It is made under a name of its own and renamed: so the address that the
+    /// kernel remembers tells it from every other socket of the step, and any name fits.
+    pub(crate) fn bind_in(&self, socket: &OwnedFd, directory: BorrowedFd<'_>, name: &[u8]) -> Result<(), Errno> {
+        let made = format!(".wbuild-socket-{}", self.next_file.fetch_add(1, Ordering::Relaxed));
+        let path = format!("/proc/self/fd/{}/{made}", directory.as_raw_fd());
+        rustix::net::bind(socket, &SocketAddrUnix::new(path)?)?;
+        let renamed = rustix::fs::renameat_with(directory, &made, directory, name, RenameFlags::NOREPLACE);
+        renamed.map_err(|errno| {
+            // It fails only where somebody has removed it already.
+            let _gone = rustix::fs::unlinkat(directory, &made, AtFlags::empty());
+            if errno == Errno::EXIST { Errno::ADDRINUSE } else { errno }
+        })
+    }
+
     /// A new file for the abstract name, if nobody has the name.
     pub(crate) fn claim_abstract(&self, name: &[u8]) -> Result<PathBuf, Errno> {
         let mut inner = self.inner();
@@ -196,15 +211,11 @@ pub(crate) fn address_of(file: BorrowedFd<'_>) -> Result<SocketAddrUnix, Errno> 
     SocketAddrUnix::new(format!("/proc/self/fd/{}", file.as_raw_fd()))
 }
 
-/// The address by which our own process makes a socket called `name` in `directory`.
-pub(crate) fn address_in(directory: BorrowedFd<'_>, name: &[u8]) -> Result<SocketAddrUnix, Errno> {
-    let mut path = format!("/proc/self/fd/{}/", directory.as_raw_fd()).into_bytes();
-    path.extend_from_slice(name);
-    SocketAddrUnix::new(path)
-}
 
 #[cfg(test)]
 mod tests {
+    use std::os::fd::AsFd;
+
     use super::*;
 
     fn sockets() -> (tempfile::TempDir, Sockets) {
@@ -230,6 +241,31 @@ mod tests {
         }
         listener.set_nonblocking(true).unwrap();
         assert_eq!(listener.accept().unwrap_err().kind(), std::io::ErrorKind::WouldBlock);
+    }
+
+    #[test]
+    fn any_name_fits_and_no_two_sockets_have_one_address() {
+        let (scratch, sockets) = sockets();
+        let open = |path: &std::path::Path| {
+            rustix::fs::open(path, rustix::fs::OFlags::PATH, rustix::fs::Mode::empty()).unwrap()
+        };
+        let mut addresses = Vec::new();
+        for name in ["s".repeat(108), "s".repeat(255), "t".into()] {
+            let socket = rustix::net::socket(AddressFamily::UNIX, SocketType::STREAM, None).unwrap();
+            let directory = open(scratch.path());
+            sockets.bind_in(&socket, directory.as_fd(), name.as_bytes()).unwrap();
+            addresses.push(diagnostics::own_name(&socket).unwrap());
+            rustix::net::listen(&socket, 1).unwrap();
+            let file = open(&scratch.path().join(&name));
+            let client = rustix::net::socket(AddressFamily::UNIX, SocketType::STREAM, None).unwrap();
+            rustix::net::connect(&client, &address_of(file.as_fd()).unwrap()).unwrap();
+            let second = rustix::net::socket(AddressFamily::UNIX, SocketType::STREAM, None).unwrap();
+            let taken = sockets.bind_in(&second, directory.as_fd(), name.as_bytes());
+            assert_eq!(taken, Err(Errno::ADDRINUSE));
+        }
+        assert!(addresses[0] != addresses[1] && addresses[1] != addresses[2]);
+        let names = std::fs::read_dir(scratch.path()).unwrap().count();
+        assert_eq!(names, 3 + 1, "nothing else is left beside the directory of abstract names");
     }
 
     #[test]

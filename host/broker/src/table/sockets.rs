@@ -33,10 +33,11 @@ const SOCKET: &[Case] = &[
     when(&[int(0, NETLINK), int(2, ROUTE)], Action::Native),
 ];
 
-/// A pair has no address. Datagram pairs stay out: sendmsg could still name a path with them.
+/// A pair has no address. Datagram pairs are the broker's: sendmsg could still name a path with a real one.
 const SOCKETPAIR: &[Case] = &[
     when(&[int(0, UNIX), int_bits(1, TYPE, STREAM)], Action::Native),
     when(&[int(0, UNIX), int_bits(1, TYPE, SEQPACKET)], Action::Native),
+    when(&[int(0, UNIX), int_bits(1, TYPE, DGRAM)], Action::Broker(socket::datagram_pair)),
 ];
 
 const GETSOCKOPT: &[Case] = &[

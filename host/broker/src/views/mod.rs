@@ -33,19 +33,16 @@ pub struct StepViews {
     listings: listing::Listings,
     terminals: dev::Terminals,
     hostname: String,
-    /// Where the tree is on the host, as /proc shows it.
-    tree: Vec<u8>,
     /// Device numbers of procfs and sysfs, by which descriptors on them are recognised.
     devices: [Option<(u32, u32)>; 2],
 }
 
 impl StepViews {
-    /// Opens the host's /proc and /sys and makes the listings beneath `scratch`, a directory of the step's own; `tree` is
-    /// the rootfs.
+    /// Opens the host's /proc and /sys and makes the listings beneath `scratch`, a directory of the step's own.
     ///
     /// # Errors
     /// /proc cannot be opened, or the scratch directory not written.
-    pub fn new(scratch: &Path, tree: BorrowedFd<'_>, hostname: &str) -> Result<Self, Broken> {
+    pub fn new(scratch: &Path, hostname: &str) -> Result<Self, Broken> {
         let open = |path: &str| {
             let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
             rustix::fs::openat(rustix::fs::CWD, path, flags, Mode::empty())
@@ -59,9 +56,8 @@ impl StepViews {
         };
         let devices = [device(proc.as_fd()), sys.as_ref().and_then(|fd| device(fd.as_fd()))];
         let listings = listing::Listings::new(scratch)?;
-        let tree = read_descriptor_link(tree).map_err(|errno| Broken::new("cannot name the rootfs", errno))?;
         let (terminals, hostname) = (dev::Terminals::default(), hostname.to_owned());
-        Ok(Self { proc, sys, listings, terminals, hostname, tree, devices })
+        Ok(Self { proc, sys, listings, terminals, hostname, devices })
     }
 
     /// What `uname` and /proc/sys/kernel/hostname say.

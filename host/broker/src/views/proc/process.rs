@@ -37,16 +37,17 @@ enum Leaf<'a> {
     Executable,
     WorkingDirectory,
     Root,
+    /// Shown, but not for a process without CAP_CHECKPOINT_RESTORE, as in every container.
+    Closed,
     /// `task/TID/..`: the same again for a thread.
     Thread(Pid, &'a [u8]),
 }
 
 /// Files and directories that are the kernel's own and tell nothing of the host.
-const KERNEL: [&[u8]; 34] = [
+const KERNEL: [&[u8]; 33] = [
     b"arch_status",
     b"attr",
     b"auxv",
-    b"cgroup",
     b"cmdline",
     b"cpu_resctrl_groups",
     b"cpuset",
@@ -57,7 +58,6 @@ const KERNEL: [&[u8]; 34] = [
     b"loginuid",
     b"ns",
     b"net",
-    b"numa_maps",
     b"oom_score",
     b"pagemap",
     b"personality",
@@ -69,6 +69,7 @@ const KERNEL: [&[u8]; 34] = [
     b"statm",
     b"syscall",
     b"task",
+    b"timens_offsets",
     b"timers",
     b"wchan",
     b"children",
@@ -99,6 +100,7 @@ fn leaf(beneath: &[u8]) -> Result<Leaf<'_>, Errno> {
         [b"cwd"] => Leaf::WorkingDirectory,
         [b"root"] => Leaf::Root,
         [b"mem"] => Leaf::Memory,
+        [b"map_files"] => Leaf::Closed,
         [b"fd", number] => Leaf::Descriptor(parse(number).filter(|fd| *fd >= 0).ok_or(Errno::NOENT)?),
         [b"task", thread, ..] => {
             let tid = parse(thread).and_then(Pid::from_raw).ok_or(Errno::NOENT)?;
@@ -139,7 +141,9 @@ impl Process {
 
     pub(super) fn node(&self, caller: &Caller<'_>, beneath: &[u8]) -> Result<ViewNode, Fault> {
         match leaf(beneath)? {
-            Leaf::Kernel | Leaf::OwnWritable | Leaf::Memory => node_of(self.directory.as_fd(), beneath),
+            Leaf::Kernel | Leaf::OwnWritable | Leaf::Memory | Leaf::Closed => {
+                node_of(self.directory.as_fd(), beneath)
+            }
             Leaf::Rewritten(_) => node_of(self.directory.as_fd(), beneath),
             Leaf::Descriptor(number) => self.descriptor(caller, number),
             Leaf::Executable => match caller.step.exec.exe(self.state.plan)? {
@@ -182,6 +186,7 @@ impl Process {
         let directory = self.directory.as_fd();
         match leaf(beneath)? {
             Leaf::Thread(tid, beneath) => self.thread(caller, tid)?.open(caller, beneath, flags),
+            Leaf::Closed => Err(Errno::PERM.into()),
             Leaf::Kernel | Leaf::Rewritten(_) if writes(flags) => Err(Errno::ACCESS.into()),
             Leaf::OwnWritable | Leaf::Memory if !self.is_caller(caller) && writes(flags) => {
                 Err(Errno::ACCESS.into())
@@ -213,7 +218,6 @@ mod tests {
     #[test]
     fn names_on_no_list_are_absent() {
         for absent in [
-            "map_files",
             "map_files/1-2",
             "root/etc",
             "cwd/x",

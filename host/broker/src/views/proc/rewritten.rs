@@ -21,6 +21,8 @@ pub(super) enum File {
     SetGroups,
     Maps,
     DetailedMaps,
+    NumaMaps,
+    Cgroup,
 }
 
 impl File {
@@ -35,6 +37,8 @@ impl File {
             b"setgroups" => Self::SetGroups,
             b"maps" => Self::Maps,
             b"smaps" => Self::DetailedMaps,
+            b"numa_maps" => Self::NumaMaps,
+            b"cgroup" => Self::Cgroup,
             _ => return None,
         })
     }
@@ -57,8 +61,11 @@ impl File {
             // The identity map of the initial user namespace, as `user_namespaces(7)` shows it.
             Self::UidMap => ("uid_map", b"         0          0 4294967295\n".to_vec()),
             Self::SetGroups => ("setgroups", b"allow\n".to_vec()),
-            Self::Maps => ("maps", guest_paths(caller, &real(b"maps")?)),
-            Self::DetailedMaps => ("smaps", guest_paths(caller, &real(b"smaps")?)),
+            Self::Maps => ("maps", guest_paths(caller, &real(b"maps")?)?),
+            Self::DetailedMaps => ("smaps", guest_paths(caller, &real(b"smaps")?)?),
+            Self::NumaMaps => ("numa_maps", guest_paths(caller, &real(b"numa_maps")?)?),
+            // As in a cgroup namespace of its own: the host's path names the pod.
+            Self::Cgroup => ("cgroup", b"0::/\n".to_vec()),
         };
         synthetic::file(name, &content, flags)
     }
@@ -148,21 +155,30 @@ fn limits(real: &[u8], state: &State) -> Vec<u8> {
     out.into_bytes()
 }
 
-/// Mapped files by their guest paths: lines whose path lies in the tree lose the tree's own prefix.
-fn guest_paths(caller: &Caller<'_>, real: &[u8]) -> Vec<u8> {
-    let prefix = caller.views().tree.as_slice();
+/// Mapped files by their guest paths: what stands for a path of the tree or a graft is replaced.
+fn guest_paths(caller: &Caller<'_>, real: &[u8]) -> Result<Vec<u8>, Fault> {
     let mut out = Vec::with_capacity(real.len());
     for line in real.split_inclusive(|byte| *byte == b'\n') {
-        let at = line.windows(prefix.len()).position(|window| window == prefix);
-        match at {
-            Some(at) if line.get(at + prefix.len()) == Some(&b'/') => {
-                out.extend_from_slice(&line[..at]);
-                out.extend_from_slice(&line[at + prefix.len()..]);
+        let (text, end) = line.strip_suffix(b"\n").map_or((line, b"".as_slice()), |text| (text, b"\n"));
+        // The path is the last field of a mapping's line, and may have spaces itself; in numa_maps it stands behind `file=`.
+        let at = text.windows(2).position(|pair| matches!(pair, b" /" | b"=/")).map(|at| at + 1);
+        let file_end = |at: usize| match text[at - 1] {
+            b'=' => text[at..].iter().position(|byte| *byte == b' ').map_or(text.len(), |length| at + length),
+            _ => text.len(),
+        };
+        let path = at.map(|at| at..file_end(at));
+        match path.clone().and_then(|path| caller.step.monitor.path_of_host_path(&text[path]).transpose()) {
+            Some(guest) => {
+                let path = path.unwrap_or_default();
+                out.extend_from_slice(&text[..path.start]);
+                out.extend_from_slice(&guest?);
+                out.extend_from_slice(&text[path.end..]);
             }
-            _ => out.extend_from_slice(line),
+            None => out.extend_from_slice(text),
         }
+        out.extend_from_slice(end);
     }
-    out
+    Ok(out)
 }
 
 #[cfg(test)]
