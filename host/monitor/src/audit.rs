@@ -32,10 +32,13 @@ pub struct Denial {
     pub count: u64,
 }
 
+/// What was tried, where, and the rule against it.
+type Denied = (AccessKind, Vec<u8>, Option<&'static str>);
+
 /// The denials of a step.
 #[derive(Debug, Default)]
 pub(crate) struct Audit {
-    denials: Mutex<BTreeMap<(AccessKind, Vec<u8>, Option<&'static str>), u64>>,
+    denials: Mutex<BTreeMap<Denied, u64>>,
 }
 
 impl Audit {

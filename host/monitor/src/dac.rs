@@ -93,5 +93,9 @@ pub(crate) enum NewKind {
 
 /// `asked` without setgid where Linux takes it from somebody outside the group; `bits` are those that must be set for that.
 pub(crate) fn kept_setgid(who: &Credentials, gid: u32, asked: u32, bits: u32) -> u32 {
-    if asked & bits == bits && !who.in_group(gid) && !who.can(Capability::FSETID) { asked & !0o2000 } else { asked }
+    if asked & bits == bits && !who.in_group(gid) && !who.can(Capability::FSETID) {
+        asked & !0o2000
+    } else {
+        asked
+    }
 }

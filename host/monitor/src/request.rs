@@ -33,6 +33,7 @@ pub struct OpenRequest {
 
 /// What an open led to. Descriptors are close-on-exec here; the guest's `O_CLOEXEC` is for the broker to apply.
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "moved once, straight to whoever asked: a box would cost more")]
 pub enum Opened {
     /// A real descriptor with the guest's flags, to inject.
     File(OpenedFile),

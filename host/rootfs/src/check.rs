@@ -26,9 +26,11 @@ impl Snapshot {
     /// Walks the whole tree.
     pub(crate) fn take(root: &Root) -> Result<Self, RootError> {
         let mut paths = BTreeMap::new();
-        let inside = |path: &RootPath, source| RootError::Inside { action: "walk", path: path.clone(), source };
+        let inside =
+            |path: &RootPath, source| RootError::Inside { action: "walk", path: path.clone(), source };
         let missing = || inside(&RootPath::root(), Errno::NOENT);
-        let top = root.find(&RootPath::root()).map_err(|e| inside(&RootPath::root(), e))?.ok_or_else(missing)?;
+        let top =
+            root.find(&RootPath::root()).map_err(|e| inside(&RootPath::root(), e))?.ok_or_else(missing)?;
         let mut pending: Vec<(RootPath, Found)> = vec![(RootPath::root(), top)];
         while let Some((path, found)) = pending.pop() {
             if is_view(&path) {

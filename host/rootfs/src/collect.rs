@@ -14,9 +14,7 @@ use wbuild_layer::{Attributes, Change, ChangeSet, Entry, EntryKind, RootPath, Ti
 
 use crate::check::Snapshot;
 use crate::journal::{Before, Recorded, Touch, Touched, mtime};
-use crate::record::{
-    InodeKey, Record, S_IFDIR, S_IFIFO, S_IFLNK, S_IFMT, S_IFREG, S_IFSOCK, Special,
-};
+use crate::record::{InodeKey, Record, S_IFDIR, S_IFIFO, S_IFLNK, S_IFMT, S_IFREG, S_IFSOCK, Special};
 use crate::root::Root;
 use crate::walk::{Found, is_view, names};
 use crate::{MtimeRule, RootError};
@@ -43,7 +41,8 @@ impl Root {
         let recorded = self.journal().take();
         let before = self.walked.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take();
         let after = before.is_some().then(|| Snapshot::take(self)).transpose()?;
-        let mut collector = Collector { root: self, recorded, rule, out: BTreeMap::new(), sockets: Vec::new() };
+        let mut collector =
+            Collector { root: self, recorded, rule, out: BTreeMap::new(), sockets: Vec::new() };
         collector.compare_all()?;
         collector.complete_groups()?;
         collector.restore_times()?;
@@ -189,7 +188,8 @@ impl Collector<'_> {
                     let list = names(found.fd.as_fd()).map_err(inside("list", &path))?;
                     for name in list {
                         let Ok(child) = path.join(name.to_bytes()) else { continue };
-                        let at = self.root.find_in(found.fd.as_fd(), &name).map_err(inside("look at", &child))?;
+                        let at =
+                            self.root.find_in(found.fd.as_fd(), &name).map_err(inside("look at", &child))?;
                         if let Some(found) = at {
                             pending.push((child, found, Opacity::Transparent));
                         }
@@ -245,7 +245,9 @@ impl Collector<'_> {
     /// Gives directories that are not in the changeset the modification times they had.
     fn restore_times(&self) -> Result<(), RootError> {
         for (path, touched) in &self.recorded.touched {
-            let Some(before) = touched.before.as_ref().filter(|before| before.is_directory()) else { continue };
+            let Some(before) = touched.before.as_ref().filter(|before| before.is_directory()) else {
+                continue;
+            };
             if self.out.contains_key(path) {
                 continue;
             }
@@ -315,7 +317,7 @@ fn entry_kind(emitted: &Emitted, path: &RootPath) -> Result<EntryKind, RootError
 
 /// Sets the modification time and nothing else, of a link itself.
 pub(crate) fn set_mtime(fd: BorrowedFd<'_>, time: Timestamp) -> Result<(), Errno> {
-    let omit = Timespec { tv_sec: 0, tv_nsec: UTIME_OMIT.into() };
+    let omit = Timespec { tv_sec: 0, tv_nsec: UTIME_OMIT };
     let modified = Timespec { tv_sec: time.seconds, tv_nsec: time.nanoseconds.into() };
     let times = Timestamps { last_access: omit, last_modification: modified };
     rustix::fs::utimensat(fd, c"", &times, AtFlags::EMPTY_PATH)

@@ -322,12 +322,7 @@ fn make_placeholder(root: &Root, parent: BorrowedFd<'_>, name: &CStr, kind: u32)
 /// Sets the real permission bits and keeps the virtual ones.
 fn set_real(root: &Root, fd: &OwnedFd, stat: &Statx, real: u32) -> Result<(), Errno> {
     let record = root.records().get(stat);
-    rustix::fs::chmodat(
-        root.own_fds(),
-        DecInt::from_fd(fd),
-        Mode::from_raw_mode(real),
-        AtFlags::empty(),
-    )?;
+    rustix::fs::chmodat(root.own_fds(), DecInt::from_fd(fd), Mode::from_raw_mode(real), AtFlags::empty())?;
     let mut after = *stat;
     after.stx_mode = (stat.stx_mode & 0o170_000) | u16::try_from(real & 0o777).unwrap_or(0);
     root.records().set(&after, record);

@@ -23,8 +23,7 @@ pub(crate) fn save(root: &Root) -> Result<(), RootError> {
     let bytes = encode(root);
     let host = |source| RootError::Host { action: "write", path: root.path().join(NAME), source };
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let file =
-        rustix::fs::openat(&root.dir, TEMPORARY, flags, Mode::from_raw_mode(0o600)).map_err(host)?;
+    let file = rustix::fs::openat(&root.dir, TEMPORARY, flags, Mode::from_raw_mode(0o600)).map_err(host)?;
     let mut rest = bytes.as_slice();
     while !rest.is_empty() {
         match rustix::io::write(&file, rest) {

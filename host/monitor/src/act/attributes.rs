@@ -87,8 +87,7 @@ impl Operation for Chown {
         let seen = monitor.seen(&self.held.node);
         let owner = who.uid.fs == seen.stx_uid;
         let uid_stays = self.uid.is_none_or(|uid| owner && uid == seen.stx_uid);
-        let gid_allowed =
-            self.gid.is_none_or(|gid| owner && (who.in_group(gid) || gid == seen.stx_gid));
+        let gid_allowed = self.gid.is_none_or(|gid| owner && (who.in_group(gid) || gid == seen.stx_gid));
         if uid_stays && gid_allowed { Ok(()) } else { Err(Errno::PERM.into()) }
     }
 
@@ -112,7 +111,7 @@ struct SetTimes<'a> {
 impl Operation for SetTimes<'_> {
     fn check(&self, monitor: &Monitor, subject: &Subject<'_>) -> Result<(), Fault> {
         let nanos = [self.times.last_access.tv_nsec, self.times.last_modification.tv_nsec];
-        let special = [i64::from(UTIME_NOW), i64::from(UTIME_OMIT)];
+        let special = [UTIME_NOW, UTIME_OMIT];
         if nanos.iter().any(|n| !special.contains(n) && !(0..1_000_000_000).contains(n)) {
             return Err(Errno::INVAL.into());
         }
@@ -121,7 +120,7 @@ impl Operation for SetTimes<'_> {
         if owns(subject.credentials, &seen) {
             return Ok(());
         }
-        if nanos.iter().all(|n| *n == i64::from(UTIME_NOW)) {
+        if nanos.iter().all(|n| *n == UTIME_NOW) {
             return Ok(may(subject.credentials, &seen, Want::WRITE)?);
         }
         Err(Errno::PERM.into())
@@ -216,7 +215,7 @@ impl Monitor {
     /// As Linux has them (man 2 utimensat).
     pub fn set_times(&self, subject: &Subject<'_>, target: Where<'_>, times: &Timestamps) -> Answer<()> {
         // Linux answers this before it looks at the path.
-        let omit = i64::from(UTIME_OMIT);
+        let omit = UTIME_OMIT;
         if times.last_access.tv_nsec == omit && times.last_modification.tv_nsec == omit {
             return Ok(Outcome::Done(()));
         }

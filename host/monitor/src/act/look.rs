@@ -224,4 +224,3 @@ fn as_real(who: &Credentials) -> Credentials {
     real.capabilities = Capabilities { effective, ..who.capabilities };
     real
 }
-

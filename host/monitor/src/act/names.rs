@@ -1,7 +1,7 @@
 //! Names: mkdir, rmdir, unlink, rename, link, symlink, mknod, and binding a socket.
 
 use std::ffi::CString;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::AsFd;
 
 use rustix::fs::{RenameFlags, Statx};
 use wbuild_layer::Device;
@@ -68,11 +68,7 @@ impl Permit<Make> {
         }
     }
 
-    fn bind(
-        self,
-        monitor: &Monitor,
-        bind: &mut dyn FnMut(BorrowedFd<'_>, &[u8]) -> Result<(), Errno>,
-    ) -> Result<(), Errno> {
+    fn bind(self, monitor: &Monitor, bind: &mut raw::Bind<'_>) -> Result<(), Errno> {
         let Make { spot, fresh, .. } = self.op;
         raw::bind_socket(monitor.root(), &spot.home.dir(spot.dir()), spot.name()?, &fresh, bind)
     }
@@ -309,12 +305,7 @@ impl Monitor {
     ///
     /// # Errors
     /// As Linux has them (man 2 bind), and `bind`'s own.
-    pub fn bind_socket(
-        &self,
-        subject: &Subject<'_>,
-        at: At<'_>,
-        bind: &mut dyn FnMut(BorrowedFd<'_>, &[u8]) -> Result<(), Errno>,
-    ) -> Answer<()> {
+    pub fn bind_socket(&self, subject: &Subject<'_>, at: At<'_>, bind: &mut raw::Bind<'_>) -> Answer<()> {
         let place = done!(self.place(subject, at)?);
         let spot = self.spot(place, [Errno::ADDRINUSE; 3])?;
         if spot.stat()?.is_some() {

@@ -52,10 +52,8 @@ impl Monitor {
     /// Checks that something may be made at a spot. Linux answers EEXIST before it looks at permissions, and a trailing slash on
     /// something new is for directories alone.
     pub(super) fn may_make(&self, subject: &Subject<'_>, spot: &Spot, kind: NewKind) -> Result<(), Fault> {
-        let allowed = spot
-            .home
-            .writable()
-            .and_then(|()| may(subject.credentials, &self.seen(spot.dir()), Want::NAMES));
+        let allowed =
+            spot.home.writable().and_then(|()| may(subject.credentials, &self.seen(spot.dir()), Want::NAMES));
         let slash = spot.place.slash == Slash::Trailing && kind == NewKind::Other;
         if (allowed.is_err() || slash) && spot.stat()?.is_some() {
             return Err(Errno::EXIST.into());

@@ -25,11 +25,8 @@ fn namespace(name: &[u8]) -> Result<Namespace, Errno> {
     if name.is_empty() || name.len() > 255 {
         return Err(Errno::RANGE);
     }
-    let known: [(&[u8], Namespace); 3] = [
-        (b"user.", Namespace::User),
-        (b"security.", Namespace::Security),
-        (b"trusted.", Namespace::Trusted),
-    ];
+    let known: [(&[u8], Namespace); 3] =
+        [(b"user.", Namespace::User), (b"security.", Namespace::Security), (b"trusted.", Namespace::Trusted)];
     for (prefix, namespace) in known {
         match name.strip_prefix(prefix) {
             Some([]) => return Err(Errno::INVAL),

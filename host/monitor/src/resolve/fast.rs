@@ -57,8 +57,7 @@ impl Monitor {
         let result = match start {
             Start::Root => rustix::fs::openat2(self.root().fd(), path, flags, Mode::empty(), in_root),
             Start::Beneath(base) => {
-                let beneath =
-                    ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
+                let beneath = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
                 match rustix::fs::openat2(base, path, flags, Mode::empty(), beneath) {
                     // A link, or a step above the base: the absolute path decides, if the base is the tree's.
                     Err(Errno::LOOP | Errno::XDEV) => {
@@ -178,7 +177,6 @@ impl Monitor {
         self.view_keys().contains(key) || self.mounts().at_place(key).is_some()
     }
 }
-
 
 fn is_vacant(place: &Place) -> bool {
     match &place.last {

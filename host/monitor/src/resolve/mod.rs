@@ -177,20 +177,18 @@ impl Monitor {
     /// Resolves what an operation on an existing object is aimed at.
     pub(crate) fn node(&self, subject: &Subject<'_>, target: Where<'_>) -> Result<Outcome<Node>, Fault> {
         match target {
-            Where::Path(at, last) => match self.reach(subject, at, Goal::Existing(last), ResolveFlags::empty())? {
-                Reached::Node(node) => Ok(Outcome::Done(node)),
-                Reached::View(place) => Ok(Outcome::View(place)),
-                Reached::Object(fd) => Ok(Outcome::Object(fd)),
-                Reached::Place(_) => Err(Errno::NOENT.into()),
-            },
+            Where::Path(at, last) => {
+                match self.reach(subject, at, Goal::Existing(last), ResolveFlags::empty())? {
+                    Reached::Node(node) => Ok(Outcome::Done(node)),
+                    Reached::View(place) => Ok(Outcome::View(place)),
+                    Reached::Object(fd) => Ok(Outcome::Object(fd)),
+                    Reached::Place(_) => Err(Errno::NOENT.into()),
+                }
+            }
             Where::Fd(fd) => {
                 let fd = duplicate(fd)?;
                 let node = Node::new(fd)?;
-                if self.is_ours(&node.stat) {
-                    Ok(Outcome::Done(node))
-                } else {
-                    Ok(Outcome::Object(node.fd))
-                }
+                if self.is_ours(&node.stat) { Ok(Outcome::Done(node)) } else { Ok(Outcome::Object(node.fd)) }
             }
         }
     }

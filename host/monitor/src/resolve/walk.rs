@@ -12,14 +12,13 @@ use wbuild_rootfs::{InodeKey, Seat};
 
 use super::{Goal, LastName, Node, Place, Reached, Slash, duplicate};
 use crate::dac::{Want, may};
-use crate::{
-    At, Base, Cwd, Errno, Fault, LastLink, Monitor, Subject, ViewKind, ViewNode, ViewPath,
-};
+use crate::{At, Base, Cwd, Errno, Fault, LastLink, Monitor, Subject, ViewKind, ViewNode, ViewPath};
 
 /// Linux's MAXSYMLINKS.
 const MOST_LINKS: usize = 40;
 
 /// Where the walk stands.
+#[expect(clippy::large_enum_variant, reason = "one of them exists for each walk, on the stack")]
 enum Here {
     Dir(Node),
     View(ViewPath),
@@ -358,7 +357,11 @@ impl Walk<'_, '_> {
         if self.links > MOST_LINKS || self.flags.intersects(refused) {
             return Err(Errno::LOOP);
         }
-        if self.flags.intersects(ResolveFlags::BENEATH | ResolveFlags::IN_ROOT) { Err(Errno::XDEV) } else { Ok(()) }
+        if self.flags.intersects(ResolveFlags::BENEATH | ResolveFlags::IN_ROOT) {
+            Err(Errno::XDEV)
+        } else {
+            Ok(())
+        }
     }
 }
 

@@ -67,7 +67,8 @@ fn names_that_flip_while_they_are_resolved_lead_nowhere_else() {
     admin.write("/in/secret", b"mine").unwrap();
     admin.symlink(outside, "/out").unwrap();
     admin.symlink(&format!("../../../../../../../../../..{outside}"), "/out2").unwrap();
-    let tree = rustix::fs::open(world.path.join("fs"), OFlags::PATH | OFlags::DIRECTORY, Mode::empty()).unwrap();
+    let tree =
+        rustix::fs::open(world.path.join("fs"), OFlags::PATH | OFlags::DIRECTORY, Mode::empty()).unwrap();
     let stop = AtomicBool::new(false);
     let rounds = 50_000;
     std::thread::scope(|scope| {
@@ -193,7 +194,13 @@ fn a_step_through_the_monitor_ends_in_its_changes() {
         .map(|(path, change)| match change {
             wbuild_layer::Change::Upsert(e) => {
                 let a = &e.attributes;
-                format!("{path} {:o} {}:{} {}", a.mode, a.uid, a.gid, matches!(e.kind, wbuild_layer::EntryKind::HardLink { .. }))
+                format!(
+                    "{path} {:o} {}:{} {}",
+                    a.mode,
+                    a.uid,
+                    a.gid,
+                    matches!(e.kind, wbuild_layer::EntryKind::HardLink { .. })
+                )
             }
             other => panic!("{path} {other:?}"),
         })

@@ -8,9 +8,7 @@ use rustix::fs::{
 };
 
 use super::{User, World, done};
-use crate::{
-    AccessAs, Capabilities, CapabilitySet, Credentials, Errno, Ids, LastLink, Monitor, Opened,
-};
+use crate::{AccessAs, Capabilities, CapabilitySet, Credentials, Errno, Ids, LastLink, Monitor, Opened};
 
 struct Dice(u64);
 
@@ -52,8 +50,8 @@ fn ok<T>(result: Result<T, Errno>) -> Said {
     result.map(|_| String::new())
 }
 
-const NOW: Timespec = Timespec { tv_sec: 0, tv_nsec: UTIME_NOW as i64 };
-const OMIT: Timespec = Timespec { tv_sec: 0, tv_nsec: UTIME_OMIT as i64 };
+const NOW: Timespec = Timespec { tv_sec: 0, tv_nsec: UTIME_NOW };
+const OMIT: Timespec = Timespec { tv_sec: 0, tv_nsec: UTIME_OMIT };
 const THEN: Timespec = Timespec { tv_sec: 1000, tv_nsec: 5 };
 
 impl Pair<'_> {
@@ -229,7 +227,9 @@ impl Pair<'_> {
             }
             2 => {
                 let native = rustix::fs::openat(dir, path, OFlags::PATH | OFlags::DIRECTORY, Mode::empty())
-                    .and_then(|fd| rustix::fs::accessat(&fd, c".", rustix::fs::Access::EXEC_OK, AtFlags::empty()));
+                    .and_then(|fd| {
+                        rustix::fs::accessat(&fd, c".", rustix::fs::Access::EXEC_OK, AtFlags::empty())
+                    });
                 (format!("chdir {path}"), ok(native), ok(user.chdir(path)))
             }
             _ => (format!("stat {path}"), self.native_stat(path, AtFlags::empty()), self.our_stat(path)),
@@ -238,8 +238,10 @@ impl Pair<'_> {
 
     fn native_stat(&self, path: &str, flags: AtFlags) -> Said {
         let stat = rustix::fs::statat(&self.native, path, flags)?;
-        let links = if FileType::from_raw_mode(stat.st_mode) == FileType::Directory { 0 } else { stat.st_nlink };
-        let size = if FileType::from_raw_mode(stat.st_mode) == FileType::Directory { 0 } else { stat.st_size };
+        let links =
+            if FileType::from_raw_mode(stat.st_mode) == FileType::Directory { 0 } else { stat.st_nlink };
+        let size =
+            if FileType::from_raw_mode(stat.st_mode) == FileType::Directory { 0 } else { stat.st_size };
         Ok(format!("{:o} {}:{} links {links} size {size}", stat.st_mode, stat.st_uid, stat.st_gid))
     }
 
@@ -286,8 +288,7 @@ fn run(seed: u64, calls: usize) {
     let root = root_user_dir(&world, &credentials);
     let native_path = world.outside().join("native");
     rustix::fs::mkdir(&native_path, Mode::from_raw_mode(0o755)).unwrap();
-    let native =
-        rustix::fs::open(&native_path, OFlags::PATH | OFlags::DIRECTORY, Mode::empty()).unwrap();
+    let native = rustix::fs::open(&native_path, OFlags::PATH | OFlags::DIRECTORY, Mode::empty()).unwrap();
     let user = User { cwd: Some(&root), ..world.as_user(&credentials) };
     let pair = Pair { user, native };
     let mut dice = Dice(seed);

@@ -7,7 +7,9 @@ use rustix::fs::{Mode, OFlags, RenameFlags, ResolveFlags};
 use wbuild_policy::Policy;
 
 use super::{User, World, guest, root_user, user};
-use crate::{Errno, JournalCheck, LastLink, Monitor, MountAccess, MtimeRule, Owner, Root, ViewKind, ViewPath};
+use crate::{
+    Errno, JournalCheck, LastLink, Monitor, MountAccess, MtimeRule, Owner, Root, ViewKind, ViewPath,
+};
 
 fn opened(path: &Path) -> OwnedFd {
     rustix::fs::open(path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty()).unwrap()

@@ -16,8 +16,8 @@ use rustix::fs::{OFlags, ResolveFlags, Statx};
 use wbuild_policy::Policy;
 
 use crate::{
-    At, Base, Credentials, Cwd, Errno, Fault, GuestPath, JournalCheck, LastLink, Monitor, NoViews, OpenRequest, Opened,
-    Outcome, Owner, Root, Subject, Views, Where,
+    At, Base, Credentials, Cwd, Errno, Fault, GuestPath, JournalCheck, LastLink, Monitor, NoViews,
+    OpenRequest, Opened, Outcome, Owner, Root, Subject, Views, Where,
 };
 
 /// A monitor over a fresh tree.

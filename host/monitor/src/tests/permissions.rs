@@ -6,9 +6,7 @@ use rustix::fs::{OFlags, RenameFlags, Timespec, Timestamps, UTIME_NOW};
 use wbuild_policy::{Policy, Verdict};
 
 use super::{User, World, done, root_user, user};
-use crate::{
-    AccessAs, Credentials, Errno, Ids, LastLink, Monitor, Opened, XattrWrite,
-};
+use crate::{AccessAs, Credentials, Errno, Ids, LastLink, Monitor, Opened, XattrWrite};
 
 const NONE: RenameFlags = RenameFlags::empty();
 
@@ -69,9 +67,9 @@ fn only_owners_change_attributes() {
     let times = |n| Timestamps { last_access: spec(n), last_modification: spec(n) };
     let touch = |who: &User<'_>, n| who.on("/t/f", |m, s, w| m.set_times(s, w, &times(n)));
     assert_eq!(touch(&two, 0), Err(Errno::PERM));
-    assert_eq!(touch(&two, UTIME_NOW.into()), Ok(()), "the file is writable for all");
+    assert_eq!(touch(&two, UTIME_NOW), Ok(()), "the file is writable for all");
     one.chmod("/t/f", 0o644).unwrap();
-    assert_eq!(touch(&two, UTIME_NOW.into()), Err(Errno::ACCESS));
+    assert_eq!(touch(&two, UTIME_NOW), Err(Errno::ACCESS));
     assert_eq!(touch(&one, 0), Ok(()));
     assert_eq!(touch(&one, 1 << 40), Err(Errno::INVAL));
 }
@@ -198,7 +196,8 @@ fn devices_are_made_by_whoever_may_and_opened_by_nobody_here() {
     let (root, one) = (root_user(), user(1));
     let (admin, one) = (world.as_user(&root), world.as_user(&one));
     admin.make_dir("/t", 0o777).unwrap();
-    let node = |who: &User<'_>, path: &str, mode| done(who.at(path, |m, s, at| m.make_node(s, at, mode, (1, 3))));
+    let node =
+        |who: &User<'_>, path: &str, mode| done(who.at(path, |m, s, at| m.make_node(s, at, mode, (1, 3))));
     assert_eq!(node(&one, "/t/n", 0o020_666), Err(Errno::PERM));
     assert_eq!(node(&one, "/t/p", 0o010_666), Ok(()));
     assert_eq!(node(&admin, "/t/n", 0o020_666), Ok(()));

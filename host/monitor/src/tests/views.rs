@@ -59,7 +59,8 @@ fn with_views(act: impl Fn(&User<'_>)) {
 fn paths_end_in_views_under_their_true_name() {
     with_views(|user| {
         let stat = |path: &str| view(user.at(path, |m, s, at| m.stat(s, Where::Path(at, LastLink::Follow))));
-        let lstat = |path: &str| view(user.at(path, |m, s, at| m.stat(s, Where::Path(at, LastLink::NoFollow))));
+        let lstat =
+            |path: &str| view(user.at(path, |m, s, at| m.stat(s, Where::Path(at, LastLink::NoFollow))));
         for (path, expected) in [
             ("/proc", "/proc"),
             ("/proc/", "/proc"),
@@ -107,7 +108,10 @@ fn changes_in_a_view_are_the_brokers_to_answer() {
         let to = crate::At { base: crate::Base::Root, path: &to };
         let none = rustix::fs::RenameFlags::empty();
         is_view(user.at("/bin/prog", |m, s, at| m.rename(s, at, to, none)), "/proc/x");
-        is_view(user.at("/proc/self", |m, s, at| m.chmod(s, Where::Path(at, LastLink::Follow), 0)), "/proc/7");
+        is_view(
+            user.at("/proc/self", |m, s, at| m.chmod(s, Where::Path(at, LastLink::Follow), 0)),
+            "/proc/7",
+        );
         let create = crate::OpenRequest {
             flags: OFlags::WRONLY | OFlags::CREATE,
             mode: 0o644,

@@ -60,7 +60,8 @@ pub fn chmod(root: &Root, inode: &Inode<'_>, mode: u32) -> Result<(), Errno> {
 /// # Errors
 /// procfs's, while the journal is told.
 pub fn drop_setid(root: &Root, inode: &Inode<'_>) -> Result<(), Errno> {
-    let has = root.records().with(inode.stat, |record| record.is_some_and(|r| without_setid(r.mode) != r.mode));
+    let has =
+        root.records().with(inode.stat, |record| record.is_some_and(|r| without_setid(r.mode) != r.mode));
     if !has {
         return Ok(());
     }
@@ -157,9 +158,7 @@ pub fn set_xattr(
 /// # Errors
 /// ENODATA if it is not there.
 pub fn remove_xattr(root: &Root, inode: &Inode<'_>, name: &[u8]) -> Result<(), Errno> {
-    change(root, inode, |record| {
-        record.xattrs.remove(name).map(|_| ()).ok_or(Errno::NODATA)
-    })
+    change(root, inode, |record| record.xattrs.remove(name).map(|_| ()).ok_or(Errno::NODATA))
 }
 
 /// The names of all extended attributes, in order.

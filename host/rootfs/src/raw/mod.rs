@@ -19,8 +19,8 @@ pub use attributes::{
     XattrWrite, chmod, chown, drop_setid, list_xattrs, remove_xattr, set_times, set_xattr, truncate,
 };
 pub use names::{
-    bind_socket, create, create_nameless, link, make_dir, make_fifo, make_node, make_socket, remove_dir, rename, reopen,
-    symlink, unlink,
+    Bind, bind_socket, create, create_nameless, link, make_dir, make_fifo, make_node, make_socket,
+    remove_dir, rename, reopen, symlink, unlink,
 };
 
 /// A directory in which a name is made or removed.

@@ -13,6 +13,9 @@ use crate::links::PrefixMove;
 use crate::record::{InodeKey, Record, S_IFDIR, S_IFMT, Special, real_directory_mode, real_file_mode};
 use crate::root::{Located, Root, stat_at, stat_fd};
 
+/// Makes a socket at a name in a directory.
+pub type Bind<'a> = dyn FnMut(BorrowedFd<'_>, &[u8]) -> Result<(), Errno> + 'a;
+
 fn is_directory(stat: &Statx) -> bool {
     u32::from(stat.stx_mode) & S_IFMT == S_IFDIR
 }
@@ -100,13 +103,7 @@ pub fn create_nameless(root: &Root, dir: &Dir<'_>, flags: OFlags, fresh: &Fresh)
     Ok(fd)
 }
 
-fn record_open(
-    root: &Root,
-    fd: &OwnedFd,
-    dir: &Dir<'_>,
-    real: u32,
-    fresh: &Fresh,
-) -> Result<Statx, Errno> {
+fn record_open(root: &Root, fd: &OwnedFd, dir: &Dir<'_>, real: u32, fresh: &Fresh) -> Result<Statx, Errno> {
     let mut stat = stat_fd(fd.as_fd())?;
     if u32::from(stat.stx_mode) & 0o777 != real {
         rustix::fs::fchmod(fd, Mode::from_raw_mode(real))?;
@@ -174,7 +171,7 @@ pub fn bind_socket(
     dir: &Dir<'_>,
     name: &CStr,
     fresh: &Fresh,
-    bind: &mut dyn FnMut(BorrowedFd<'_>, &[u8]) -> Result<(), Errno>,
+    bind: &mut Bind<'_>,
 ) -> Result<(), Errno> {
     let _guard = root.guard_name(name.to_bytes());
     touch(root, dir, name)?;

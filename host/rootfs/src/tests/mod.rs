@@ -80,11 +80,7 @@ impl Tree {
         act(&Dir { fd: dir.fd.as_fd(), path: Some(&parent) }, &name)
     }
 
-    fn inode<T>(
-        &self,
-        text: &str,
-        act: impl FnOnce(&Inode<'_>) -> Result<T, Errno>,
-    ) -> Result<T, Errno> {
+    fn inode<T>(&self, text: &str, act: impl FnOnce(&Inode<'_>) -> Result<T, Errno>) -> Result<T, Errno> {
         let found = self.found(text)?;
         act(&Inode { fd: found.fd.as_fd(), stat: &found.stat, scope: Scope::Tree })
     }
@@ -164,9 +160,7 @@ impl Tree {
     }
 
     pub(crate) fn set_xattr(&self, text: &str, name: &str, value: &[u8]) -> Result<(), Errno> {
-        self.inode(text, |i| {
-            raw::set_xattr(&self.root, i, name.as_bytes(), value, raw::XattrWrite::Set)
-        })
+        self.inode(text, |i| raw::set_xattr(&self.root, i, name.as_bytes(), value, raw::XattrWrite::Set))
     }
 
     pub(crate) fn remove_xattr(&self, text: &str, name: &str) -> Result<(), Errno> {

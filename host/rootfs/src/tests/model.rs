@@ -46,8 +46,7 @@ pub(crate) fn look(tree: &Tree) -> Model {
             (Some(crate::Special::Char(d)), _) => What::Char(d.major, d.minor),
             (Some(crate::Special::Block(d)), _) => What::Block(d.major, d.minor),
             (None, S_IFREG) => {
-                let inode =
-                    raw::Inode { fd: found.fd.as_fd(), stat: &found.stat, scope: Scope::Tree };
+                let inode = raw::Inode { fd: found.fd.as_fd(), stat: &found.stat, scope: Scope::Tree };
                 let fd = raw::reopen(&tree.root, &inode, OFlags::RDONLY).unwrap();
                 let mut content = vec![0; usize::try_from(found.stat.stx_size).unwrap()];
                 let read = rustix::io::read(&fd, &mut content).unwrap();

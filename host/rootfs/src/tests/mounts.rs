@@ -59,9 +59,7 @@ fn a_way_that_a_step_used_stays_and_is_in_the_layer() {
     let top = tree.found("").unwrap().fd;
     table.make_way(&tree.root, top.as_fd(), c"way").unwrap();
     let way = tree.found("way").unwrap().fd;
-    table
-        .graft(&tree.root, way.as_fd(), c"cache", source(outside.path()), GraftAccess::ReadOnly)
-        .unwrap();
+    table.graft(&tree.root, way.as_fd(), c"cache", source(outside.path()), GraftAccess::ReadOnly).unwrap();
     tree.create("way/kept", b"x").unwrap();
     table.clear(&tree.root).unwrap();
     assert_eq!(lines(&tree.finish()), ["+ /way dir", "+ /way/kept file 1"]);

@@ -24,7 +24,10 @@ impl Dice {
     /// A path of one to three components over four names: collisions are what is wanted.
     fn path(&mut self) -> String {
         let depth = 1 + self.roll(3);
-        (0..depth).map(|_| ["a", "b", "c", "d"][usize::try_from(self.roll(4)).unwrap()]).collect::<Vec<_>>().join("/")
+        (0..depth)
+            .map(|_| ["a", "b", "c", "d"][usize::try_from(self.roll(4)).unwrap()])
+            .collect::<Vec<_>>()
+            .join("/")
     }
 }
 
@@ -57,7 +60,10 @@ fn operate(tree: &Tree, dice: &mut Dice) -> (String, Vec<String>) {
         _ => {
             // What tar and cp -p do: write, then put the old time back.
             let time = tree.found(&one).map(|found| crate::journal::mtime(&found.stat));
-            ("restore", time.and_then(|time| tree.write(&one, b"yz").and_then(|()| tree.set_mtime(&one, time))))
+            (
+                "restore",
+                time.and_then(|time| tree.write(&one, b"yz").and_then(|()| tree.set_mtime(&one, time))),
+            )
         }
     };
     (format!("{name} {one} {two}: {result:?}"), vec![one, two])
@@ -82,9 +88,8 @@ fn live(place: &str, seed: u64, steps: u64, operations: u64) {
             log.push(line);
             concerned.extend(paths.iter().map(|p| path(p)));
         }
-        let context = |what: &str| {
-            format!("{what}: seed {seed} step {step} {place} {rule:?}\n{}", log.join("\n"))
-        };
+        let context =
+            |what: &str| format!("{what}: seed {seed} step {step} {place} {rule:?}\n{}", log.join("\n"));
         let changes = match tree.root.finish(rule) {
             Ok(finished) => finished.changes,
             Err(error) => panic!("{}", context(&error.to_string())),
@@ -104,7 +109,8 @@ fn live(place: &str, seed: u64, steps: u64, operations: u64) {
         }
         for (p, change) in changes.iter() {
             let touched = concerned.iter().any(|c| p.starts_with(c));
-            let grouped = after.get(p).is_some_and(|s| after.values().filter(|o| o.group == s.group).count() > 1);
+            let grouped =
+                after.get(p).is_some_and(|s| after.values().filter(|o| o.group == s.group).count() > 1);
             assert!(touched || grouped, "{}", context(&format!("{p} was not touched")));
             if matches!(change, Change::Remove) {
                 assert!(before.contains_key(p), "{}", context(&format!("{p} was never there")));
