@@ -14,6 +14,7 @@ pub mod names;
 pub mod open;
 pub mod owner;
 pub mod privilege;
+pub mod scheduling;
 pub mod size;
 pub mod socket;
 pub mod stat;

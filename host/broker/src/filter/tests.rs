@@ -164,6 +164,9 @@ fn what_must_be_closed_is_closed() {
     for flag in [0x2_0000, 0x200_0000, 0x400_0000, 0x800_0000, 0x1000_0000, 0x2000_0000, 0x4000_0000] {
         assert_eq!(verdict_of("clone", [flag | 17, 0, 0, 0, 0, 0]), errno_verdict(Errno::PERM), "{flag:#x}");
     }
+    // Another process's limits are the broker's to give: else a guest starves its supervisor.
+    assert_eq!(verdict_of("prlimit64", [77, 7, 0, 0, 0, 0]), RET_USER_NOTIF);
+    assert_eq!(verdict_of("prlimit64", [0, 7, 0, 0, 0, 0]), RET_ALLOW);
     assert_eq!(verdict_of("clone", [0x003d_0f00, 0, 0, 0, 0, 0]), RET_ALLOW);
     assert_eq!(verdict_of("execveat", [0, 0, 0, 0, 0x1000, COOKIE]), RET_ALLOW);
     assert_eq!(verdict_of("execveat", [0, 0, 0, 0, 0x1000, COOKIE + 1]), RET_USER_NOTIF);

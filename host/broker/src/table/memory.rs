@@ -1,6 +1,10 @@
 //! Memory of the caller itself.
 
-use super::{Row, native, nr};
+use super::{Action, Case, Row, gate, int, native, nr, when};
+use crate::calls::scheduling;
+
+/// Pid 0 is the caller.
+const OWN_PROCESS: &[Case] = &[when(&[int(0, 0)], Action::Native)];
 
 pub(super) const ROWS: &[Row] = &[
     native("mmap", nr(9, 222)),
@@ -23,8 +27,8 @@ pub(super) const ROWS: &[Row] = &[
     native("set_mempolicy", nr(238, 237)),
     native("get_mempolicy", nr(239, 236)),
     native("set_mempolicy_home_node", nr(450, 450)),
-    native("migrate_pages", nr(256, 238)),
-    native("move_pages", nr(279, 239)),
+    gate("migrate_pages", nr(256, 238), OWN_PROCESS, Action::Continuing(scheduling::first_is_pid)),
+    gate("move_pages", nr(279, 239), OWN_PROCESS, Action::Continuing(scheduling::first_is_pid)),
     native("pkey_mprotect", nr(329, 288)),
     native("pkey_alloc", nr(330, 289)),
     native("pkey_free", nr(331, 290)),

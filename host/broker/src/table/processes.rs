@@ -1,9 +1,7 @@
 //! Processes, signals, scheduling and time.
 
-use crate::calls::limits;
-use super::{
-    Action, Case, Row, broker, cookie, deny, deny_with, gate, int, int_any, native, nr, when, x86,
-};
+use super::{Action, Case, Row, broker, cookie, deny, deny_with, gate, int, int_any, native, nr, when, x86};
+use crate::calls::{limits, scheduling};
 use crate::exec;
 use rustix::io::Errno;
 
@@ -31,6 +29,21 @@ const PRLIMIT: &[Case] = &[
     when(&[int(1, LOCKS)], Action::Broker(limits::prlimit64)),
     when(&[int(1, RSS)], Action::Broker(limits::prlimit64)),
     when(&[int(0, 0)], Action::Native),
+];
+
+/// Pid 0 is the caller.
+const OWN_THREAD: &[Case] = &[when(&[int(0, 0)], Action::Native)];
+/// `PRIO_PROCESS` and `PRIO_PGRP` of linux/resource.h; group 0 is the caller's.
+const PRIORITY: &[Case] = &[
+    when(&[int(0, 0), int(1, 0)], Action::Native),
+    when(&[int(0, 0)], Action::Continuing(scheduling::second_is_pid)),
+    when(&[int(0, 1), int(1, 0)], Action::Native),
+];
+/// `IOPRIO_WHO_PROCESS` and `IOPRIO_WHO_PGRP` of linux/ioprio.h.
+const IO_PRIORITY: &[Case] = &[
+    when(&[int(0, 1), int(1, 0)], Action::Native),
+    when(&[int(0, 1)], Action::Continuing(scheduling::second_is_pid)),
+    when(&[int(0, 2), int(1, 0)], Action::Native),
 ];
 
 pub(super) const ROWS: &[Row] = &[
@@ -78,20 +91,30 @@ pub(super) const ROWS: &[Row] = &[
     native("alarm", x86(37)),
     // Scheduling.
     native("sched_yield", nr(24, 124)),
-    native("sched_setparam", nr(142, 118)),
+    gate("sched_setparam", nr(142, 118), OWN_THREAD, Action::Continuing(scheduling::first_is_pid)),
     native("sched_getparam", nr(143, 121)),
-    native("sched_setscheduler", nr(144, 119)),
+    gate("sched_setscheduler", nr(144, 119), OWN_THREAD, Action::Continuing(scheduling::first_is_pid)),
     native("sched_getscheduler", nr(145, 120)),
     native("sched_get_priority_max", nr(146, 125)),
     native("sched_get_priority_min", nr(147, 126)),
     native("sched_rr_get_interval", nr(148, 127)),
-    native("sched_setaffinity", nr(203, 122)),
+    gate("sched_setaffinity", nr(203, 122), OWN_THREAD, Action::Continuing(scheduling::first_is_pid)),
     native("sched_getaffinity", nr(204, 123)),
-    native("sched_setattr", nr(314, 274)),
+    gate("sched_setattr", nr(314, 274), OWN_THREAD, Action::Continuing(scheduling::first_is_pid)),
     native("sched_getattr", nr(315, 275)),
     native("getpriority", nr(140, 141)),
-    native("setpriority", nr(141, 140)),
-    native("ioprio_set", nr(251, 30)),
+    gate(
+        "setpriority",
+        nr(141, 140),
+        PRIORITY,
+        deny_with(Errno::PERM, "other users and groups of processes are not the step's"),
+    ),
+    gate(
+        "ioprio_set",
+        nr(251, 30),
+        IO_PRIORITY,
+        deny_with(Errno::PERM, "other users and groups of processes are not the step's"),
+    ),
     native("ioprio_get", nr(252, 31)),
     native("getcpu", nr(309, 168)),
     // Time.
@@ -114,7 +137,7 @@ pub(super) const ROWS: &[Row] = &[
     deny("adjtimex", nr(159, 171), Errno::PERM, "the clock is the host's"),
     deny("clock_adjtime", nr(305, 266), Errno::PERM, "the clock is the host's"),
     // Resources and what the system is.
-    gate("prlimit64", nr(302, 261), PRLIMIT, Action::Native),
+    gate("prlimit64", nr(302, 261), PRLIMIT, Action::Broker(limits::prlimit64)),
     gate("getrlimit", nr(97, 163), GETRLIMIT, Action::Native),
     gate("setrlimit", nr(160, 164), SETRLIMIT, Action::Native),
     native("getrusage", nr(98, 165)),
