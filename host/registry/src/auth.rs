@@ -85,7 +85,9 @@ impl Doorkeeper {
         }
         grants.remove(&key);
         let login = self.login(ask)?;
-        let grant = match (challenges.first(), login) {
+        // A token says less than a password; where both will do, it is a token.
+        let challenge = challenges.iter().find(|one| **one != Challenge::Basic).or(challenges.first());
+        let grant = match (challenge, login) {
             (_, Some(Login::Bearer(_))) => return Err(self.unauthorized(ask, "")),
             (Some(Challenge::Bearer { realm, service, .. }), login) => {
                 self.token(http, ask, realm, service.as_deref(), login).await?

@@ -7,6 +7,8 @@
 //! Lock order: a blob's own lock (held while it is fetched), then the lock on tokens; the map of origins is locked
 //! for single look-ups only.
 
+#![forbid(unsafe_code)]
+
 mod auth;
 mod challenge;
 mod client;

@@ -10,7 +10,6 @@ use crate::error::RegistryError;
 use crate::retry::{Attempts, Headway};
 use crate::transport::Ask;
 use bytes::Bytes;
-use cap_std::fs::File;
 use futures_util::stream;
 use reqwest::header::{AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderValue};
 use reqwest::{Body, Method, Request, Response, StatusCode, Url};
@@ -147,9 +146,9 @@ impl Client {
             // A layer of the base image that nothing needed so far.
             self.blob(store, &origin, blob, &wbuild_store::Silent).await?;
         }
-        let file = store.blob(&blob.digest).map_err(failed)?;
+        let content = store.blob(&blob.digest).map_err(failed)?;
         report(TransferKind::Started);
-        let response = self.put(ask, blob, location, file, report).await?;
+        let response = self.put(ask, blob, location, content, report).await?;
         if response.status() == StatusCode::UNAUTHORIZED {
             // The token ended on the way: the next attempt asks for another.
             self.transport.doorkeeper.forget(ask).await;
@@ -200,7 +199,7 @@ impl Client {
         ask: &Ask<'_>,
         blob: &Descriptor,
         mut location: Url,
-        file: File,
+        content: impl Read + Send + 'static,
         report: &(dyn Fn(TransferKind) + Send + Sync),
     ) -> Result<Response, RegistryError> {
         location.query_pairs_mut().append_pair("digest", &blob.digest.to_string());
@@ -213,7 +212,7 @@ impl Client {
         {
             request.headers_mut().insert(AUTHORIZATION, authorization);
         }
-        *request.body_mut() = Some(body(file, blob.size, Arc::clone(&sent)));
+        *request.body_mut() = Some(body(content, blob.size, Arc::clone(&sent)));
         let mut answer = std::pin::pin!(self.transport.http.execute(request));
         let mut last = (0, Instant::now());
         loop {
@@ -270,15 +269,15 @@ impl Client {
     }
 }
 
-/// A file as a request's body. `sent` counts the bytes the network took.
-fn body(mut file: File, size: u64, sent: Arc<AtomicU64>) -> Body {
+/// Content as a request's body. `sent` counts the bytes the network took.
+fn body(mut content: impl Read + Send + 'static, size: u64, sent: Arc<AtomicU64>) -> Body {
     let (sender, receiver) = mpsc::channel::<io::Result<Bytes>>(QUEUE);
-    // Ends when the file does, or when nobody takes the pieces any more.
+    // Ends when the content does, or when nobody takes the pieces any more.
     tokio::task::spawn_blocking(move || {
         let mut left = size;
         while left > 0 {
             let mut piece = vec![0; usize::try_from(left).unwrap_or(PIECE).min(PIECE)];
-            let read = file.read_exact(&mut piece).map(|()| Bytes::from(piece));
+            let read = content.read_exact(&mut piece).map(|()| Bytes::from(piece));
             let failed = read.is_err();
             left = left.saturating_sub(PIECE as u64);
             if sender.blocking_send(read).is_err() || failed {

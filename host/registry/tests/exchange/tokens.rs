@@ -29,7 +29,7 @@ fn guarded(
         let host = request.header("host").unwrap();
         status(401).with(
             "WWW-Authenticate",
-            format!("Bearer realm=\"http://{host}/token\",service=\"the service\",scope=\"ignored\""),
+            format!("Basic realm=\"b\", Bearer realm=\"http://{host}/token\",service=\"the service\",scope=\"ignored\""),
         )
     })
 }
