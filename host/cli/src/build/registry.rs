@@ -79,12 +79,33 @@ fn parse(bytes: &[u8], from: &str) -> Result<Credentials, Failure> {
     })
 }
 
+/// As OpenSSL and Go: what these variables name takes the place of the bundled roots.
 fn roots(environment: &Environment) -> Result<Roots, Failure> {
-    let Some(path) = environment.get("SSL_CERT_FILE") else { return Ok(Roots::Bundled) };
-    let path = Path::new(path);
-    let pem = read(path)
-        .map_err(|error| Failure::usage(format!("cannot read SSL_CERT_FILE {}: {error}", path.display())))?;
-    Ok(Roots::Only(vec![pem]))
+    let mut documents = Vec::new();
+    if let Some(path) = environment.get("SSL_CERT_FILE") {
+        let path = Path::new(path);
+        let pem = read(path).map_err(|error| {
+            Failure::usage(format!("cannot read SSL_CERT_FILE {}: {error}", path.display()))
+        })?;
+        documents.push(pem);
+    }
+    for dir in environment.get("SSL_CERT_DIR").iter().flat_map(std::env::split_paths) {
+        let pems = certificates(&dir).map_err(|error| {
+            Failure::usage(format!("cannot read SSL_CERT_DIR {}: {error}", dir.display()))
+        })?;
+        documents.extend(pems);
+    }
+    let named = ["SSL_CERT_FILE", "SSL_CERT_DIR"].iter().any(|name| environment.get(name).is_some());
+    Ok(if named { Roots::Only(documents) } else { Roots::Bundled })
+}
+
+/// The files of a directory that hold certificates; others, such as c_rehash's broken links, are passed over.
+fn certificates(dir: &Path) -> io::Result<Vec<Vec<u8>>> {
+    const BEGIN: &[u8] = b"-----BEGIN CERTIFICATE-----";
+    let mut paths = dir.read_dir()?.map(|entry| Ok(entry?.path())).collect::<io::Result<Vec<_>>>()?;
+    paths.sort();
+    let files = paths.iter().filter(|path| path.is_file()).filter_map(|path| read(path).ok());
+    Ok(files.filter(|bytes| bytes.windows(BEGIN.len()).any(|window| window == BEGIN)).collect())
 }
 
 fn proxies(environment: &Environment) -> Proxies {
@@ -119,6 +140,22 @@ mod tests {
         let paths: Vec<PathBuf> = files(&environment).into_iter().map(|(path, _)| path).collect();
         assert_eq!(paths, [PathBuf::from("/d/config.json")]);
         assert!(files(&Environment::default()).is_empty(), "nothing is guessed without HOME");
+    }
+
+    #[test]
+    fn roots_are_what_the_variables_name() {
+        assert!(matches!(roots(&Environment::default()), Ok(Roots::Bundled)));
+        let dir = tempfile::tempdir().unwrap();
+        let pem = b"# a comment\n-----BEGIN CERTIFICATE-----\n".to_vec();
+        std::fs::write(dir.path().join("ca.pem"), &pem).unwrap();
+        std::fs::write(dir.path().join("README"), b"nothing").unwrap();
+        let path = dir.path().to_str().unwrap();
+        let environment: Environment = [("SSL_CERT_DIR", path)].into_iter().collect();
+        assert!(matches!(roots(&environment), Ok(Roots::Only(documents)) if documents == [pem]));
+        for variable in ["SSL_CERT_FILE", "SSL_CERT_DIR"] {
+            let environment: Environment = [(variable, "/nonexistent/roots")].into_iter().collect();
+            assert!(roots(&environment).unwrap_err().message.contains(variable));
+        }
     }
 
     #[test]
