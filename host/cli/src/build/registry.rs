@@ -143,6 +143,7 @@ mod tests {
     }
 
     #[test]
+    #[expect(clippy::disallowed_methods, reason = "a test sets up what the environment names")]
     fn roots_are_what_the_variables_name() {
         assert!(matches!(roots(&Environment::default()), Ok(Roots::Bundled)));
         let dir = tempfile::tempdir().unwrap();
