@@ -75,14 +75,24 @@ pub(crate) fn resolve(
     path: &RootPath,
     last: Last,
 ) -> Result<RootPath, FilesError> {
+    resolve_beneath(files, &RootPath::root(), path, last)
+}
+
+/// As [`resolve`], with the directory `base` in the place of the root: absolute links and `..` end there.
+pub(crate) fn resolve_beneath(
+    files: &(impl Files + ?Sized),
+    base: &RootPath,
+    path: &RootPath,
+    last: Last,
+) -> Result<RootPath, FilesError> {
     let mut left: VecDeque<Vec<u8>> = path.components().map(<[u8]>::to_vec).collect();
-    let mut done = RootPath::root();
+    let mut done = base.clone();
     let mut links = 0;
     while let Some(component) = left.pop_front() {
         match component.as_slice() {
             b"" | b"." => continue,
             b".." => {
-                done = done.parent().unwrap_or_default();
+                done = done.parent().filter(|_| done != *base).unwrap_or_else(|| base.clone());
                 continue;
             }
             _ => {}
@@ -102,7 +112,7 @@ pub(crate) fn resolve(
         }
         let text = files.read_link(&next).map_err(|error| unreadable(files, &next, error))?;
         if text.starts_with(b"/") {
-            done = RootPath::root();
+            done = base.clone();
         }
         for part in text.split(|b| *b == b'/').rev() {
             left.push_front(part.to_vec());

@@ -124,12 +124,11 @@ fn mount(target: &str, source: PathBuf, access: MountAccess) -> Mount {
 
 fn make_dir(context: &RunContext<'_>, name: &str) -> Result<(), BuildError> {
     let path = context.scratch.1.join(name);
-    context
-        .scratch
-        .0
-        .create_dir(name)
-        .and_then(|()| give(&path))
-        .map_err(|source| BuildError::Host { action: "make", path: path.clone(), source })
+    context.scratch.0.create_dir(name).and_then(|()| give(&path)).map_err(|source| BuildError::Host {
+        action: "make",
+        path: path.clone(),
+        source,
+    })
 }
 
 /// Gives what is made for a step to the user that steps run as.

@@ -260,8 +260,7 @@ impl StageRunner<'_> {
         let owner = if workdir.owner.is_empty() {
             (0, 0)
         } else {
-            let user = self.user_files(step, tree)?.process(&workdir.owner).map_err(files)?;
-            (user.uid, user.gid)
+            self.user_files(step, tree)?.owner(&workdir.owner).map_err(files)?
         };
         let path = wbuild_layer::RootPath::new(&workdir.path).map_err(|error| {
             files(FilesError::Write {

@@ -223,6 +223,10 @@ impl Tree {
         self.with(&path, |subject, at| self.monitor.set_times(subject, itself(at), &times))
     }
 
+    pub(crate) fn set_mode(&self, path: &RootPath, mode: u32) -> io::Result<()> {
+        self.with(&absolute(path), |subject, at| self.monitor.chmod(subject, itself(at), mode))
+    }
+
     fn owned_otherwise(&self, path: &[u8]) -> io::Result<bool> {
         let stat = self.stat(path)?;
         Ok((stat.stx_uid, stat.stx_gid) != (0, 0))

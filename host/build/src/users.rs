@@ -66,6 +66,8 @@ impl UserFiles {
             Some(uid) => (uid, uid),
             None => match self.passwd().find(|entry| entry.name == user) {
                 Some(entry) => (entry.uid, entry.gid),
+                // The one name that means the same in every image, also in one without /etc/passwd.
+                None if user == "root" => (0, 0),
                 None => {
                     return Err(FilesError::NoSuchName { file: PASSWD, what: "user", name: user.to_owned() });
                 }
@@ -106,7 +108,7 @@ impl UserFiles {
 
     fn gid(&self, group: &str) -> Result<u32, FilesError> {
         let by_name = self.group().find(|entry| entry.name == group).map(|entry| entry.gid);
-        by_name.or(number(group)).ok_or_else(|| FilesError::NoSuchName {
+        by_name.or(number(group)).or((group == "root").then_some(0)).ok_or_else(|| FilesError::NoSuchName {
             file: GROUP,
             what: "group",
             name: group.to_owned(),
@@ -165,6 +167,7 @@ mod tests {
         assert!(matches!(files().owner(":staff"), Err(FilesError::BadUser { .. })));
         assert!(UserFiles::default().owner("app").is_err());
         assert_eq!(UserFiles::default().owner("5").unwrap(), (5, 5));
+        assert_eq!(UserFiles::default().owner("root:root").unwrap(), (0, 0));
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! ADD of a local archive: recognised by content, unpacked as a directory.
 //!
 //! A file is an archive if what it decompresses to begins with a valid tar header; anything else is copied as it is.
-//! Owners, modes and extended attributes are the archive's, as Docker has it. Its paths are looked up in the tree one
+//! Modes and extended attributes are the archive's, and so are owners without --chown, as BuildKit has it. Its paths are looked up in the tree one
 //! component at a time, so that no link leads out of it, and what it hard-links is what it holds.
 
 use std::fs::File;
@@ -88,7 +88,12 @@ fn is_header(block: &[u8]) -> bool {
 
 impl Archive {
     /// Unpacks into the directory `target`, which is there.
-    pub(super) fn unpack(self, tree: &Tree, target: &RootPath) -> Result<(), FilesError> {
+    pub(super) fn unpack(
+        self,
+        tree: &Tree,
+        target: &RootPath,
+        owner: Option<(u32, u32)>,
+    ) -> Result<(), FilesError> {
         let failed = |reason: String| FilesError::Archive { written: self.written.clone(), reason };
         let input = self.compression.decode(self.file).map_err(|error| failed(error.to_string()))?;
         // Nobody has said what this archive should be: it is never finished, only read to its end.
@@ -96,13 +101,20 @@ impl Archive {
         let mut reader = LayerReader::new(input, expected, Limits::default());
         let mut directories = Vec::new();
         while let Some(entry) = reader.next_entry().map_err(|error| failed(error.to_string()))? {
-            let (path, entry) = match entry {
+            let (path, mut entry) = match entry {
                 LayerEntry::Present { path, entry } => (path, entry),
                 LayerEntry::Whiteout { path } | LayerEntry::Opaque { path } => {
                     return Err(failed(format!("it has a whiteout of {path}, which only a layer can have")));
                 }
             };
+            if let Some((uid, gid)) = owner {
+                (entry.attributes.uid, entry.attributes.gid) = (uid, gid);
+            }
             let place = place(tree, target, &path)?;
+            if path.is_root() {
+                // The destination was there before, or has just been made: it keeps what it has.
+                continue;
+            }
             if entry.kind == EntryKind::Directory {
                 self::directory(tree, &place)?;
                 directories.push((place, entry.attributes));
@@ -135,15 +147,12 @@ impl From<FilesError> for Failed {
     }
 }
 
-/// Where an entry goes: links in its directories followed within the tree, directories that are missing made.
+/// Where an entry goes: links in its directories followed with the target as their root, directories that are missing made.
 fn place(tree: &Tree, target: &RootPath, path: &RootPath) -> Result<RootPath, FilesError> {
     let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else { return Ok(target.clone()) };
-    let join = |base: &RootPath, rest: &[u8]| {
-        base.join(rest).map_err(|error| write("unpack to", base)(io::Error::other(error)))
-    };
-    let parent = join(target, parent.as_bytes())?;
+    let parent = files::resolve_beneath(tree, target, &parent, Last::Follow)?;
     super::make_dirs(tree, &parent, (0, 0))?;
-    join(&files::resolve(tree, &parent, Last::Follow)?, name)
+    parent.join(name).map_err(|error| write("unpack to", &parent)(io::Error::other(error)))
 }
 
 fn directory(tree: &Tree, place: &RootPath) -> Result<(), FilesError> {

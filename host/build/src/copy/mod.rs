@@ -75,15 +75,19 @@ impl Copier<'_> {
             if let Some(archive) = archive::detect(opened, written)? {
                 let target = self.destination(dest, None)?;
                 self.make_dirs(&target)?;
-                return archive.unpack(self.tree, &target);
+                return archive.unpack(self.tree, &target, self.owner);
             }
         }
         // The name is the written one's, whatever a link leads to.
         let name = if what.is_dir() { None } else { found.file_name() };
         let target = self.destination(dest, name)?;
         if what.is_dir() && node(self.tree, &target)?.is_none() {
+            // As BuildKit makes it: only what is beneath the source has the source's attributes.
             self.make_dirs(&target)?;
-            self.attributes(from, &source, &what, &target)?;
+            if let Some(chmod) = self.chmod {
+                let mode = mode::apply(chmod, 0o755, true);
+                self.tree.set_mode(&target, mode).map_err(write("set the mode of", &target))?;
+            }
         } else if let Some(parent) = target.parent() {
             self.make_dirs(&parent)?;
         }
