@@ -6,7 +6,6 @@
 use std::collections::BTreeMap;
 use std::os::fd::AsFd;
 
-use rustix::io::Errno;
 use wbuild_layer::{Change, RootPath};
 
 use crate::RootError;
@@ -14,7 +13,7 @@ use crate::collect::Finished;
 use crate::journal::Before;
 use crate::record::{InodeKey, S_IFSOCK};
 use crate::root::Root;
-use crate::walk::{Found, is_view, names};
+use crate::walk::{is_view, names};
 
 /// What a walk saw.
 #[derive(Debug)]
@@ -28,21 +27,16 @@ impl Snapshot {
         let mut paths = BTreeMap::new();
         let inside =
             |path: &RootPath, source| RootError::Inside { action: "walk", path: path.clone(), source };
-        let missing = || inside(&RootPath::root(), Errno::NOENT);
-        let top =
-            root.find(&RootPath::root()).map_err(|e| inside(&RootPath::root(), e))?.ok_or_else(missing)?;
-        let mut pending: Vec<(RootPath, Found)> = vec![(RootPath::root(), top)];
-        while let Some((path, found)) = pending.pop() {
+        let mut pending = vec![RootPath::root()];
+        while let Some(path) = pending.pop() {
             if is_view(&path) {
                 continue;
             }
+            let Some(found) = root.find(&path).map_err(|e| inside(&path, e))? else { continue };
             let before = Before::new(&found.stat, root.records().get(&found.stat));
             if before.is_directory() {
-                for name in names(found.fd.as_fd()).map_err(|e| inside(&path, e))? {
-                    let Ok(child) = path.join(name.to_bytes()) else { continue };
-                    let at = root.find_in(found.fd.as_fd(), &name).map_err(|e| inside(&child, e))?;
-                    pending.extend(at.map(|found| (child, found)));
-                }
+                let names = names(found.fd.as_fd()).map_err(|e| inside(&path, e))?;
+                pending.extend(names.iter().filter_map(|name| path.join(name.to_bytes()).ok()));
             }
             if before.kind != S_IFSOCK {
                 paths.insert(path, before);

@@ -5,7 +5,7 @@
 //! that only had names made or removed in it is not emitted, and gets its old modification time back: so a tree that lived
 //! through a step and a tree unpacked from its layers agree. All processes of the step are gone when this runs.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::os::fd::{AsFd, BorrowedFd};
 
 use rustix::fs::{AtFlags, Timespec, Timestamps, UTIME_OMIT};
@@ -41,12 +41,18 @@ impl Root {
         let recorded = self.journal().take();
         let before = self.walked.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take();
         let after = before.is_some().then(|| Snapshot::take(self)).transpose()?;
-        let mut collector =
-            Collector { root: self, recorded, rule, out: BTreeMap::new(), sockets: Vec::new() };
+        let mut collector = Collector {
+            root: self,
+            recorded,
+            rule,
+            out: BTreeMap::new(),
+            sockets: Vec::new(),
+            verified: HashSet::new(),
+        };
         collector.compare_all()?;
         collector.complete_groups()?;
         collector.restore_times()?;
-        let finished = collector.finished()?;
+        let finished = collector.finished();
         if let (Some(before), Some(after)) = (before, after) {
             before.check(&after, &finished)?;
         }
@@ -54,11 +60,12 @@ impl Root {
     }
 }
 
-/// A path that will be in the changeset.
+/// A path that will be in the changeset. No descriptor is kept: a step can leave any number of them.
 struct Emitted {
-    found: Found,
-    record: Record,
-    opaque: Opacity,
+    entry: Entry,
+    opacity: Opacity,
+    /// Which inode, if it has other names that a layer can tell.
+    shared: Option<InodeKey>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -74,6 +81,8 @@ struct Collector<'a> {
     /// `None` for a removal.
     out: BTreeMap<RootPath, Option<Emitted>>,
     sockets: Vec<RootPath>,
+    /// Inodes whose names in the hard-link index were found to be true.
+    verified: HashSet<InodeKey>,
 }
 
 /// Whether the journal's entries beneath a path still say something.
@@ -147,8 +156,9 @@ impl Collector<'_> {
         let record = self.root.records().get(&found.stat);
         let different = before.record != record || self.times_or_content_differ(before, &found, touched.why);
         if different {
-            self.emit(path, found, record, Opacity::Transparent);
-        } else if !directory {
+            self.emit(path, &found, record, Opacity::Transparent)?;
+        }
+        if !directory {
             self.note_links(path, &found)?;
         }
         Ok(Beneath::Open)
@@ -168,46 +178,73 @@ impl Collector<'_> {
             || (after.mtime == after.ctime && before.ctime != after.ctime)
     }
 
-    fn emit(&mut self, path: &RootPath, found: Found, record: Record, opaque: Opacity) {
-        self.out.insert(path.clone(), Some(Emitted { found, record, opaque }));
+    /// Puts what stands at a path into the changeset, with its modification time as the rule has it.
+    fn emit(
+        &mut self,
+        path: &RootPath,
+        found: &Found,
+        record: Record,
+        opacity: Opacity,
+    ) -> Result<(), RootError> {
+        let kind = entry_kind(found, &record, path)?;
+        let had = mtime(&found.stat);
+        let time = self.rule.apply(had);
+        if time != had {
+            set_mtime(found.fd.as_fd(), time).map_err(inside("set the times of", path))?;
+        }
+        let several =
+            found.stat.stx_nlink > 1 && !matches!(kind, EntryKind::Directory | EntryKind::Symlink { .. });
+        let shared = several.then(|| InodeKey::of(&found.stat));
+        let Record { uid, gid, mode, xattrs, .. } = record;
+        let entry = Entry { kind, attributes: Attributes { mode, uid, gid, mtime: time, xattrs } };
+        self.out.insert(path.clone(), Some(Emitted { entry, opacity, shared }));
+        Ok(())
     }
 
     /// Emits a path and, if it is a directory, everything beneath it.
-    fn emit_subtree(&mut self, path: &RootPath, found: Found, opaque: Opacity) -> Result<(), RootError> {
-        let mut pending = vec![(path.clone(), found, opaque)];
-        while let Some((path, found, opaque)) = pending.pop() {
-            if is_view(&path) {
-                continue;
+    fn emit_subtree(&mut self, path: &RootPath, found: Found, opacity: Opacity) -> Result<(), RootError> {
+        let mut pending = self.emit_one(path, &found, opacity)?;
+        while let Some(path) = pending.pop() {
+            if let Some(found) = self.root.find(&path).map_err(inside("look at", &path))? {
+                pending.extend(self.emit_one(&path, &found, Opacity::Transparent)?);
             }
-            match kind(&found) {
-                S_IFSOCK => {
-                    self.sockets.push(path);
-                    continue;
-                }
-                S_IFDIR => {
-                    let list = names(found.fd.as_fd()).map_err(inside("list", &path))?;
-                    for name in list {
-                        let Ok(child) = path.join(name.to_bytes()) else { continue };
-                        let at =
-                            self.root.find_in(found.fd.as_fd(), &name).map_err(inside("look at", &child))?;
-                        if let Some(found) = at {
-                            pending.push((child, found, Opacity::Transparent));
-                        }
-                    }
-                }
-                _ => self.note_links(&path, &found)?,
-            }
-            let record = self.root.records().get(&found.stat);
-            self.emit(&path, found, record, opaque);
         }
         Ok(())
     }
 
+    /// Emits a path alone and answers what stands beneath it.
+    fn emit_one(
+        &mut self,
+        path: &RootPath,
+        found: &Found,
+        opacity: Opacity,
+    ) -> Result<Vec<RootPath>, RootError> {
+        let mut beneath = Vec::new();
+        if is_view(path) {
+            return Ok(beneath);
+        }
+        match kind(found) {
+            S_IFSOCK => {
+                self.sockets.push(path.clone());
+                return Ok(beneath);
+            }
+            S_IFDIR => beneath = children(path, found)?,
+            _ => self.note_links(path, found)?,
+        }
+        let record = self.root.records().get(&found.stat);
+        self.emit(path, found, record, opacity)?;
+        Ok(beneath)
+    }
+
     /// Makes sure that the index knows `path` as a name of this inode, and only names that are true.
-    fn note_links(&self, path: &RootPath, found: &Found) -> Result<(), RootError> {
+    fn note_links(&mut self, path: &RootPath, found: &Found) -> Result<(), RootError> {
         let key = InodeKey::of(&found.stat);
         let indexed = self.root.links().names(&key);
         if found.stat.stx_nlink <= 1 && indexed.is_empty() {
+            return Ok(());
+        }
+        if !self.verified.insert(key) {
+            self.root.links().add(key, None, path.clone());
             return Ok(());
         }
         let mut names = BTreeSet::from([path.clone()]);
@@ -223,20 +260,16 @@ impl Collector<'_> {
 
     /// A hard link can only point into its own layer: with one name of an inode go all the others.
     fn complete_groups(&mut self) -> Result<(), RootError> {
-        let mut missing = BTreeSet::new();
-        for (path, emitted) in &self.out {
-            if let Some(emitted) = emitted
-                && kind(&emitted.found) != S_IFDIR
-            {
-                self.note_links(path, &emitted.found)?;
-                missing.extend(self.root.links().names(&InodeKey::of(&emitted.found.stat)));
+        let shared: BTreeSet<InodeKey> =
+            self.out.values().flatten().filter_map(|emitted| emitted.shared).collect();
+        let names: BTreeSet<RootPath> = shared.iter().flat_map(|key| self.root.links().names(key)).collect();
+        for path in names {
+            if matches!(self.out.get(&path), Some(Some(_))) {
+                continue;
             }
-        }
-        missing.retain(|path| !matches!(self.out.get(path), Some(Some(_))));
-        for path in missing {
             if let Some(found) = self.root.find(&path).map_err(inside("look at", &path))? {
                 let record = self.root.records().get(&found.stat);
-                self.emit(&path, found, record, Opacity::Transparent);
+                self.emit(&path, &found, record, Opacity::Transparent)?;
             }
         }
         Ok(())
@@ -260,30 +293,21 @@ impl Collector<'_> {
         Ok(())
     }
 
-    fn finished(self) -> Result<Finished, RootError> {
+    fn finished(self) -> Finished {
         let mut first_names: BTreeMap<InodeKey, RootPath> = BTreeMap::new();
         let mut changes = ChangeSet::default();
         for (path, emitted) in self.out {
-            let Some(emitted) = emitted else {
+            let Some(Emitted { mut entry, opacity, shared }) = emitted else {
                 changes.insert(path, Change::Remove);
                 continue;
             };
-            let stat = &emitted.found.stat;
-            let had = mtime(stat);
-            let time = self.rule.apply(had);
-            if time != had {
-                set_mtime(emitted.found.fd.as_fd(), time).map_err(inside("set the times of", &path))?;
-            }
-            let mut kind = entry_kind(&emitted, &path)?;
-            if stat.stx_nlink > 1 && !matches!(kind, EntryKind::Directory | EntryKind::Symlink { .. }) {
-                let first = first_names.entry(InodeKey::of(stat)).or_insert_with(|| path.clone());
+            if let Some(key) = shared {
+                let first = first_names.entry(key).or_insert_with(|| path.clone());
                 if *first != path {
-                    kind = EntryKind::HardLink { target: first.clone() };
+                    entry.kind = EntryKind::HardLink { target: first.clone() };
                 }
             }
-            let Record { uid, gid, mode, xattrs, .. } = emitted.record;
-            let entry = Entry { kind, attributes: Attributes { mode, uid, gid, mtime: time, xattrs } };
-            let change = match emitted.opaque {
+            let change = match opacity {
                 Opacity::Transparent => Change::Upsert(entry),
                 Opacity::Opaque => Change::Opaque(entry),
             };
@@ -291,23 +315,29 @@ impl Collector<'_> {
         }
         let mut sockets = self.sockets;
         sockets.sort();
-        Ok(Finished { changes, sockets })
+        Finished { changes, sockets }
     }
 }
 
-fn entry_kind(emitted: &Emitted, path: &RootPath) -> Result<EntryKind, RootError> {
-    match emitted.record.special {
+/// The paths in a directory.
+fn children(path: &RootPath, found: &Found) -> Result<Vec<RootPath>, RootError> {
+    let names = names(found.fd.as_fd()).map_err(inside("list", path))?;
+    Ok(names.iter().filter_map(|name| path.join(name.to_bytes()).ok()).collect())
+}
+
+fn entry_kind(found: &Found, record: &Record, path: &RootPath) -> Result<EntryKind, RootError> {
+    match record.special {
         Some(Special::Char(device)) => return Ok(EntryKind::CharDevice(device)),
         Some(Special::Block(device)) => return Ok(EntryKind::BlockDevice(device)),
         None => {}
     }
-    match kind(&emitted.found) {
-        S_IFREG => Ok(EntryKind::File { size: emitted.found.stat.stx_size }),
+    match kind(found) {
+        S_IFREG => Ok(EntryKind::File { size: found.stat.stx_size }),
         S_IFDIR => Ok(EntryKind::Directory),
         S_IFIFO => Ok(EntryKind::Fifo),
         S_IFLNK => {
-            let target = rustix::fs::readlinkat(&emitted.found.fd, c"", Vec::new())
-                .map_err(inside("read the link", path))?;
+            let target =
+                rustix::fs::readlinkat(&found.fd, c"", Vec::new()).map_err(inside("read the link", path))?;
             Ok(EntryKind::Symlink { target: target.into_bytes() })
         }
         // The host made no device here: guests cannot, and unpacking makes records.

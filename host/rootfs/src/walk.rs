@@ -27,18 +27,6 @@ impl Root {
         let stat = stat_fd(fd.as_fd())?;
         Ok(Some(Found { fd, stat }))
     }
-
-    /// What stands at a name in a directory.
-    pub(crate) fn find_in(&self, dir: BorrowedFd<'_>, name: &CString) -> Result<Option<Found>, Errno> {
-        let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let fd = match rustix::fs::openat(dir, name.as_c_str(), flags, Mode::empty()) {
-            Ok(fd) => fd,
-            Err(Errno::NOENT) => return Ok(None),
-            Err(errno) => return Err(errno),
-        };
-        let stat = stat_fd(fd.as_fd())?;
-        Ok(Some(Found { fd, stat }))
-    }
 }
 
 /// The names in a directory, sorted, without `.` and `..`; `dir` may be `O_PATH`.

@@ -329,3 +329,24 @@ fn threads_touch_the_same_paths_and_nothing_is_lost() {
     assert_eq!(super::model::normalised(&made), super::model::normalised(&after));
     assert!(changes.iter().any(|(_, c)| matches!(c, Change::Upsert(e) if e.kind != EntryKind::Directory)));
 }
+
+#[test]
+fn a_step_may_leave_more_files_than_there_are_descriptors() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let tree = Tree::new("/dev/shm");
+    tree.make_dir("old").unwrap();
+    for i in 0..3000 {
+        tree.create(&format!("old/{i}"), b"").unwrap();
+    }
+    tree.begin();
+    tree.make_dir("new").unwrap();
+    for i in 0..3000 {
+        tree.create(&format!("new/{i}"), b"").unwrap();
+        tree.chmod(&format!("old/{i}"), 0o600).unwrap();
+    }
+    let limit = getrlimit(Resource::Nofile);
+    setrlimit(Resource::Nofile, Rlimit { current: Some(1024), maximum: limit.maximum }).unwrap();
+    let changes = tree.finish();
+    setrlimit(Resource::Nofile, limit).unwrap();
+    assert_eq!(changes.len(), 6001);
+}

@@ -36,11 +36,12 @@ pub(crate) type Model = BTreeMap<RootPath, Standing>;
 /// Walks the tree and reads everything.
 pub(crate) fn look(tree: &Tree) -> Model {
     let mut model = Model::new();
-    let mut pending = vec![(RootPath::root(), tree.root.find(&RootPath::root()).unwrap().unwrap())];
-    while let Some((path, found)) = pending.pop() {
+    let mut pending = vec![RootPath::root()];
+    while let Some(path) = pending.pop() {
         if is_view(&path) {
             continue;
         }
+        let found = tree.root.find(&path).unwrap().unwrap();
         let record = tree.root.records().get(&found.stat);
         let what = match (record.special, u32::from(found.stat.stx_mode) & S_IFMT) {
             (Some(crate::Special::Char(d)), _) => What::Char(d.major, d.minor),
@@ -54,10 +55,8 @@ pub(crate) fn look(tree: &Tree) -> Model {
                 What::File(content)
             }
             (None, S_IFDIR) => {
-                for name in names(found.fd.as_fd()).unwrap() {
-                    let child = path.join(name.to_bytes()).unwrap();
-                    pending.push((child, tree.root.find_in(found.fd.as_fd(), &name).unwrap().unwrap()));
-                }
+                let list = names(found.fd.as_fd()).unwrap();
+                pending.extend(list.iter().map(|name| path.join(name.to_bytes()).unwrap()));
                 What::Directory
             }
             (None, S_IFLNK) => {
