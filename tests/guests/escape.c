@@ -58,7 +58,8 @@ static void try_open(int dir, const char *path, const char *way)
 
 static void by_path(const char *secret)
 {
-    char path[8192];
+    char path[8192], link_path[64];
+    snprintf(link_path, sizeof link_path, "/tmp/link-%d", getpid());
     const char *prefixes[] = {
         "", "/..", "/../../../../../..", "/proc/self/root", "/proc/1/root", "/proc/self/cwd/../../../..", "/proc/thread-self/root",
         "/proc/self/root/../../../..", "/tmp/../..", "/dev/..", "/dev/fd/../../../..", "/proc/../..", "/sys/../../..",
@@ -66,9 +67,9 @@ static void by_path(const char *secret)
     for (size_t i = 0; i < sizeof prefixes / sizeof *prefixes; i++) {
         snprintf(path, sizeof path, "%s%s", prefixes[i], secret);
         try_open(AT_FDCWD, path, "open");
-        unlink("/tmp/link");
-        if (symlink(path, "/tmp/link") == 0)
-            try_open(AT_FDCWD, "/tmp/link", "through a symlink");
+        unlink(link_path);
+        if (symlink(path, link_path) == 0)
+            try_open(AT_FDCWD, link_path, "through a symlink");
         snprintf(path, sizeof path, "../../../../../../../..%s", secret);
         for (const char **d = (const char *[]){"/", "/tmp", "/proc", "/dev", "/sys", "/proc/self/fd", "/proc/self/task", NULL}; *d; d++) {
             int fd = open(*d, O_RDONLY | O_DIRECTORY);
@@ -82,6 +83,7 @@ static void by_path(const char *secret)
         if (chdir("/") != 0)
             return;
     }
+    unlink(link_path);
     struct open_how how = {.flags = O_RDONLY};
     int fd = (int)syscall(SYS_openat2, AT_FDCWD, secret, &how, sizeof how);
     tried++;
@@ -101,8 +103,10 @@ static void by_path(const char *secret)
             exit(3);
     }
     tried++;
-    if (link(secret, "/tmp/hard") == 0)
+    snprintf(path, sizeof path, "/tmp/hard-%d", getpid());
+    if (link(secret, path) == 0)
         escaped("a hard link to a host file");
+    unlink(path);
     struct stat st;
     tried++;
     if (stat(secret, &st) == 0 || lstat(secret, &st) == 0 || access(secret, F_OK) == 0)
@@ -122,12 +126,15 @@ static void by_path(const char *secret)
 
 /* One thread exchanges a directory for a symlink that leads out while another resolves through it. */
 static volatile int stop;
+static char race[64];
 
 static void *exchange(void *unused)
 {
     (void)unused;
+    int dir = open(race, O_RDONLY | O_DIRECTORY);
     while (!stop)
-        syscall(SYS_renameat2, AT_FDCWD, "/tmp/race/a", AT_FDCWD, "/tmp/race/b", 2 /* RENAME_EXCHANGE */);
+        syscall(SYS_renameat2, dir, "a", dir, "b", 2 /* RENAME_EXCHANGE */);
+    close(dir);
     return NULL;
 }
 
@@ -136,12 +143,15 @@ static void by_race(const char *secret)
     char up[1024], path[1024];
     const char *name = strrchr(secret, '/');
     pthread_t thread;
-    mkdir("/tmp/race", 0755);
-    mkdir("/tmp/race/a", 0755);
+    snprintf(race, sizeof race, "/tmp/race-%d", getpid());
+    mkdir(race, 0755);
+    snprintf(path, sizeof path, "%s/a", race);
+    mkdir(path, 0755);
     snprintf(up, sizeof up, "/../../../../../../../../../..%.*s", (int)(name - secret), secret);
-    if (symlink(up, "/tmp/race/b") != 0 && errno != EEXIST)
+    snprintf(path, sizeof path, "%s/b", race);
+    if (symlink(up, path) != 0)
         return;
-    snprintf(path, sizeof path, "/tmp/race/a%s", name);
+    snprintf(path, sizeof path, "%s/a%s", race, name);
     pthread_create(&thread, NULL, exchange, NULL);
     for (int i = 0; i < 20000; i++) {
         int fd = open(path, O_RDONLY | O_CLOEXEC);
@@ -153,6 +163,12 @@ static void by_race(const char *secret)
     stop = 1;
     pthread_join(thread, NULL);
     tried++;
+    for (const char *leaf = "ab"; *leaf; leaf++) {
+        snprintf(path, sizeof path, "%s/%c", race, *leaf);
+        if (rmdir(path) != 0)
+            unlink(path);
+    }
+    rmdir(race);
 }
 
 /* Every process that can be named, not only those that /proc lists. */
@@ -160,7 +176,8 @@ static void at_processes(void)
 {
     char path[64], text[4096];
     pid_t me = getpid(), parent = getppid();
-    for (pid_t pid = 1; pid < 70000; pid++) {
+    /* Pids grow: what was here before this process has a smaller one. */
+    for (pid_t pid = 1; pid < me + 200; pid++) {
         if (pid == me)
             continue;
         const char *leaves[] = {"mem", "environ", "root", "cwd", "maps"};
@@ -297,7 +314,7 @@ int main(int argc, char **argv)
     /* Signals to everyone come last: what they reach may be this step. */
     tried++;
     signal(SIGTERM, SIG_IGN);
-    for (pid_t pid = 1; pid < 70000; pid++)
+    for (pid_t pid = 1; pid < getpid() + 200; pid++)
         if (pid != getpid() && pid != getppid() && kill(pid, 0) == 0 && getsid(pid) >= 0 && getsid(pid) != getsid(0))
             escaped("process %d of another session takes a signal", pid);
     printf("tried %d\n", tried);

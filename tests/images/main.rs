@@ -5,5 +5,9 @@
 #![expect(clippy::disallowed_methods, reason = "reads what wbuild wrote on the machine's own file system")]
 
 mod bases;
+mod git;
 mod job;
 mod own;
+mod push;
+mod quick;
+mod times;

@@ -77,8 +77,8 @@ impl Project {
         let (host, out) = session.out(&name)?;
         let base = format!("base=oci-layout://{base}:{}", self.base.tag);
         let output = format!("type=oci,tar=false,dest={out}");
-        let arguments =
-            [&["build", "--build-context", &base, "--output", &output], more, &[&context]].concat();
+        let own = ["build", "--build-context", &base, "--build-arg", "BASE=base", "--output", &output];
+        let arguments = [&own, more, &[&context]].concat();
         Ok((host, session.run(&arguments)?))
     }
 

@@ -1,0 +1,10 @@
+//! Attacks: what a hostile step, image or context must not reach. One file per field.
+
+#![forbid(unsafe_code)]
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+#![expect(clippy::disallowed_methods, reason = "plants secrets on the machine's own file system")]
+
+mod archives;
+mod credentials;
+mod guests;
+mod privilege;
