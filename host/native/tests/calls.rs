@@ -34,12 +34,6 @@ fn directory() -> TempDir {
     directory
 }
 
-/// Cargo names it in a variable with a hyphen, which the shell that wraps rustc drops.
-fn wbuild_step() -> PathBuf {
-    let test = std::env::current_exe().unwrap();
-    test.ancestors().nth(2).unwrap().join("wbuild-step")
-}
-
 fn compile(name: &str, to: &Path) {
     run(Command::new("gcc")
         .args(["-static", "-O1", "-Wall", "-Werror", "-o"])
@@ -52,7 +46,7 @@ fn under_the_broker(name: &str) -> String {
     let place = directory();
     let (tree, scratch) = (place.path().join("tree"), place.path().join("scratch"));
     let step = || {
-        let mut command = Command::new(wbuild_step());
+        let mut command = Command::new(env!("CARGO_BIN_EXE_wbuild_step"));
         command.arg(&tree).arg(&scratch);
         command
     };
@@ -121,4 +115,4 @@ macro_rules! guests {
     };
 }
 
-guests! { cwd names open owner times who xattr }
+guests! { cwd look names open owner sockets times views watch who xattr }

@@ -169,7 +169,11 @@ impl Process {
 
     /// What the descriptor `number` of the process is open on.
     fn descriptor(&self, caller: &Caller<'_>, number: i32) -> Result<ViewNode, Fault> {
-        let object = self.link(&format!("fd/{number}"))?;
+        let mut object = self.link(&format!("fd/{number}"))?;
+        // What an `O_PATH` descriptor of a guest stands for.
+        if let Some(real) = caller.step.handles.real(object.as_fd())? {
+            object = rustix::io::fcntl_dupfd_cloexec(&*real, 0)?;
+        }
         let place = caller.views().locate(object.as_fd())?;
         Ok(match place {
             Some(place) => ViewNode::Elsewhere(place),
