@@ -46,7 +46,7 @@ impl World {
 
     pub(super) fn with(policy: Policy, prepare: impl FnOnce(&Root)) -> Self {
         rustix::process::umask(rustix::fs::Mode::empty());
-        let dir = tempfile::tempdir_in("/tmp").unwrap();
+        let dir = tempfile::tempdir_in(std::env::var_os("WBUILD_TEST_DIR").unwrap_or("/tmp".into())).unwrap();
         let path = dir.path().join("tree");
         let root = Root::create(&path, Owner::Caller).unwrap();
         prepare(&root);

@@ -35,7 +35,7 @@ impl Dice {
 fn operate(tree: &Tree, dice: &mut Dice) -> (String, Vec<String>) {
     let (one, two) = (dice.path(), dice.path());
     let content = vec![b'x'; usize::try_from(dice.roll(4)).unwrap()];
-    let roll = dice.roll(100);
+    let roll = dice.roll(105);
     let null = Special::Char(Device { major: 1, minor: 3 });
     let (name, result) = match roll {
         0..14 => ("mkdir", tree.make_dir(&one)),
@@ -56,7 +56,16 @@ fn operate(tree: &Tree, dice: &mut Dice) -> (String, Vec<String>) {
         93..95 => ("setxattr", tree.set_xattr(&one, "user.x", &content)),
         95..96 => ("removexattr", tree.remove_xattr(&one, "user.x")),
         96..98 => ("truncate", tree.truncate(&one, dice.roll(4))),
-        98..99 => ("tmpfile", tree.link_nameless(&one, &content)),
+        98 => ("tmpfile", tree.link_nameless(&one, &content)),
+        99..104 => {
+            // Away, something inside it, and back: the path looks as if nothing had happened to it.
+            let inside = |name: &str| format!("{two}/{name}");
+            let away = tree.rename(&one, &two, RenameFlags::NOREPLACE);
+            let _ = tree.write(&inside("a"), b"longer than all");
+            let _ = tree.create(&inside("b"), &content);
+            let _ = tree.unlink(&inside("c"));
+            ("bounce", away.and_then(|()| tree.rename(&two, &one, RenameFlags::NOREPLACE)))
+        }
         _ => {
             // What tar and cp -p do: write, then put the old time back.
             let time = tree.found(&one).map(|found| crate::journal::mtime(&found.stat));
