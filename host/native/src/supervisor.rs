@@ -28,7 +28,7 @@ use crate::confine::{self, Fence, Places};
 use crate::guest::Embryo;
 use crate::reaper::Ends;
 use crate::stub::{INTERPRETERS, STUB};
-use crate::wire::{self, Boot, HostIdentity, Launch, Outcome, Reaped, Stage, StrategyChoice};
+use crate::wire::{self, Boot, Launch, Outcome, Reaped, Stage, StrategyChoice};
 
 /// The first argument by which the binary knows that it is a supervisor.
 pub const SUPERVISOR_ARGUMENT: &str = "__supervisor";
@@ -85,11 +85,8 @@ fn supervise(control: &UnixStream) -> Result<Outcome, Failure> {
     rustix::process::umask(Mode::empty());
 
     // Opened with the rights wbuild was started with; from here on they only shrink.
-    let owner = match identity {
-        HostIdentity::Caller => Owner::Caller,
-        HostIdentity::Scratch { uid, gid } => Owner::Scratch { uid, gid },
-    };
-    let root = Root::open(&spec.tree, owner)
+    // Whatever it creates is created as the user it is about to become.
+    let root = Root::open(&spec.tree, Owner::Caller)
         .map_err(|error| Failure::Told(Outcome::Broken { detail: describe(&error) }))?;
     let places = places(&spec)?;
     let strategy = choose(strategy);

@@ -87,12 +87,22 @@ fn inode(call: &Call<'_>) -> Result<u64, Fault> {
 
 /// bind or connect of what is no placeholder: the kernel's, but for an AF_UNIX socket, which is connected or listens.
 /// The kernel would look the path up before it refuses, and its errors would tell what stands outside the rootfs.
-fn native_unless_unix(call: &Call<'_>) -> Result<Reply, Fault> {
-    match diagnosed(inode(call)?) {
-        None => Ok(Reply::Continue),
-        Some(described) if described.peer.is_some() => Err(Errno::ISCONN.into()),
-        Some(_) => Err(Errno::INVAL.into()),
+fn native_unless_unix(call: &Call<'_>, refusal: Refusal) -> Result<Reply, Fault> {
+    let copy = call.task().descriptor(call.int(0))?;
+    let inode = rustix::fs::fstat(&copy)?.st_ino;
+    if !diagnostics::is_unix(&copy).unwrap_or_else(|| diagnosed(inode).is_some()) {
+        return Ok(Reply::Continue);
     }
+    let listens = call.step().sockets.made(inode).is_some_and(|made| made.peer.is_none());
+    let connecting = refusal == Refusal::OfConnect && !listens;
+    Err(if connecting { Errno::ISCONN } else { Errno::INVAL }.into())
+}
+
+/// Which call is refused.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Refusal {
+    OfBind,
+    OfConnect,
 }
 
 /// What diagnostics say; `None` for what is no AF_UNIX socket, and where the kernel has no diagnostics.
@@ -134,7 +144,7 @@ fn real_socket(kind: SocketType) -> Result<OwnedFd, Errno> {
 /// # Errors
 /// EINVAL if it is bound already, EADDRINUSE, and what the monitor says of the place.
 pub(crate) fn bind(call: &mut Call<'_>) -> Result<Reply, Fault> {
-    let Some(aim) = aim(call)? else { return native_unless_unix(call) };
+    let Some(aim) = aim(call)? else { return native_unless_unix(call, Refusal::OfBind) };
     let address = given(call)?;
     let frame = Frame::of(call)?;
     let sockets = &call.step().sockets;
@@ -204,7 +214,7 @@ fn install(call: &Call<'_>, frame: &Frame<'_>, aim: &Aim, socket: &OwnedFd) -> R
     let inherit = if flags.close_on_exec { Inherit::No } else { Inherit::AcrossExec };
     call.still_asked()?;
     call.listener().add_at(call.notice().id, socket.as_fd(), aim.number, inherit)?;
-    call.step().sockets.replaced(aim.inode, socket.as_fd(), owner(frame))?;
+    call.step().sockets.replaced(aim.inode, socket, owner(frame))?;
     Ok(Reply::Value(0))
 }
 
@@ -227,7 +237,7 @@ impl DescriptorFlags {
 /// # Errors
 /// ECONNREFUSED where nobody listens, EAGAIN for a full backlog of a non-blocking socket, and what the monitor says.
 pub(crate) fn connect(call: &mut Call<'_>) -> Result<Reply, Fault> {
-    let Some(aim) = aim(call)? else { return native_unless_unix(call) };
+    let Some(aim) = aim(call)? else { return native_unless_unix(call, Refusal::OfConnect) };
     let Address::Named(name) = given(call)? else { return Err(Errno::INVAL.into()) };
     let frame = Frame::of(call)?;
     let target = target(&frame, &name)?;
@@ -316,9 +326,13 @@ pub(crate) fn getpeername(call: &mut Call<'_>) -> Result<Reply, Fault> {
     if sockets.placeholder(inode).is_some() {
         return Err(Errno::NOTCONN.into());
     }
+    if let Some(made) = sockets.made(inode) {
+        let peer = made.peer.ok_or(Errno::NOTCONN)?;
+        return answer(call, sockets.known(&peer).map(|known| known.name).as_ref());
+    }
     let Some(described) = described(call, inode) else { return Ok(Reply::Continue) };
-    let peer = described.peer.ok_or(Errno::NOTCONN)?;
-    let peer = diagnosed(peer).unwrap_or_default();
+    // Accepted, or one of a pair; a peer that was closed had a name that nobody asks for any more.
+    let peer = described.peer.and_then(diagnosed).unwrap_or_default();
     answer(call, known(sockets, &peer).as_ref())
 }
 
@@ -363,15 +377,21 @@ fn peer_owner(
     inode: u64,
     described: Option<&diagnostics::Described>,
 ) -> Option<Owner> {
-    let Some(peer) = described.and_then(|described| described.peer) else {
+    let known_at = |name: Option<&[u8]>| name.and_then(|name| sockets.known(name));
+    if let Some(made) = sockets.made(inode) {
         // A listening socket's peer is the process that made it listen.
-        return sockets.owner(inode);
+        let listener = known_at(made.peer.as_deref()).map(|known| known.owner);
+        return Some(listener.unwrap_or(made.owner));
+    }
+    let Some(peer) = described.and_then(|described| described.peer) else {
+        // Accepted from a client that is gone: whoever connected there last.
+        return known_at(described?.name.as_deref())?.client;
     };
-    if let Some(owner) = sockets.owner(peer) {
-        return Some(owner);
+    if let Some(made) = sockets.made(peer) {
+        return Some(made.owner);
     }
     let peer = diagnosed(peer).unwrap_or_default();
-    let bound = peer.name.as_deref().and_then(|name| sockets.known(name)).map(|known| known.owner);
+    let bound = known_at(peer.name.as_deref()).map(|known| known.owner);
     // A pair: both ends were made by the caller or by whom it inherited them from, as the same user.
     Some(bound.unwrap_or_else(|| owner(frame)))
 }

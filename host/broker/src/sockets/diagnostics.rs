@@ -107,6 +107,29 @@ pub(crate) fn own_name(socket: &OwnedFd) -> Result<Vec<u8>, Errno> {
     Ok(address.path_bytes().unwrap_or_default().to_vec())
 }
 
+/// The address a socket of our own is connected to; `None` if it is not.
+///
+/// # Errors
+/// What getpeername(2) answers.
+pub(crate) fn peer_name(socket: &OwnedFd) -> Result<Option<Vec<u8>>, Errno> {
+    let address = match rustix::net::getpeername(socket.as_fd()) {
+        Err(Errno::NOTCONN) => return Ok(None),
+        other => other?,
+    };
+    let address = address.map(rustix::net::SocketAddrUnix::try_from).transpose()?;
+    Ok(Some(address.and_then(|address| address.path_bytes().map(<[u8]>::to_vec)).unwrap_or_default()))
+}
+
+/// True if the socket behind an `O_PATH` descriptor is an AF_UNIX one; `None` where the kernel does not tell.
+pub(crate) fn is_unix(copy: &OwnedFd) -> Option<bool> {
+    use std::os::fd::AsRawFd;
+    let path = format!("/proc/self/fd/{}", copy.as_raw_fd());
+    let mut protocol = [0; 64];
+    // sockfs answers the name of the socket's protocol: UNIX, UNIX-STREAM, TCP, NETLINK, ..
+    let length = rustix::fs::getxattr(path, "system.sockprotoname", &mut protocol[..]).ok()?;
+    Some(protocol[..length].starts_with(b"UNIX"))
+}
+
 #[cfg(test)]
 mod tests {
     use std::os::unix::net::{UnixListener, UnixStream};
@@ -135,11 +158,16 @@ mod tests {
             Some(Described { name: Some(name.clone()), peer: None })
         );
         assert_eq!(own_name(&listener.into()).unwrap(), name);
+        assert_eq!(peer_name(&client.into()).unwrap(), Some(name));
     }
 
     #[test]
     fn other_inodes_are_no_unix_sockets() {
         let tcp = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         assert_eq!(describe(inode(&tcp)).unwrap(), None);
+        let (pair, _) = UnixStream::pair().unwrap();
+        assert_eq!((is_unix(&tcp.into()), is_unix(&pair.into())), (Some(false), Some(true)));
+        let file = rustix::fs::open("/", rustix::fs::OFlags::PATH, rustix::fs::Mode::empty()).unwrap();
+        assert_eq!(is_unix(&file), None);
     }
 }

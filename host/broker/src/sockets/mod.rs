@@ -53,6 +53,16 @@ pub(crate) struct Bound {
 pub(crate) struct Known {
     pub(crate) name: Name,
     pub(crate) owner: Owner,
+    /// Who connected to it last.
+    pub(crate) client: Option<Owner>,
+}
+
+/// A socket that took a placeholder's place.
+#[derive(Clone, Debug)]
+pub(crate) struct Made {
+    pub(crate) owner: Owner,
+    /// What it is connected to, as the kernel names it; `None` if it listens.
+    pub(crate) peer: Option<Vec<u8>>,
 }
 
 /// All AF_UNIX sockets of one step. Inode numbers of sockets are not used twice within a step.
@@ -72,8 +82,8 @@ struct Inner {
     names: HashMap<Vec<u8>, Known>,
     /// Files of abstract names.
     files: HashMap<Vec<u8>, PathBuf>,
-    /// Makers of connected sockets, by inode.
-    clients: HashMap<u64, Owner>,
+    /// Connected and listening sockets, by inode.
+    made: HashMap<u64, Made>,
 }
 
 impl Sockets {
@@ -111,14 +121,14 @@ impl Sockets {
     /// True once any socket was made here: before, every socket is somebody else's.
     pub(crate) fn any(&self) -> bool {
         let inner = self.inner();
-        !(inner.placeholders.is_empty() && inner.names.is_empty() && inner.clients.is_empty())
+        !(inner.placeholders.is_empty() && inner.names.is_empty() && inner.made.is_empty())
     }
 
     /// Takes note of a real socket bound for the placeholder `inode`.
     pub(crate) fn bound(&self, inode: u64, socket: OwnedFd, name: Name, owner: Owner) -> Result<(), Errno> {
         let real = diagnostics::own_name(&socket)?;
         let mut inner = self.inner();
-        inner.names.insert(real, Known { name: name.clone(), owner });
+        inner.names.insert(real, Known { name: name.clone(), owner, client: None });
         inner.bound.insert(inode, Bound { socket, name });
         Ok(())
     }
@@ -139,17 +149,21 @@ impl Sockets {
     }
 
     /// The placeholder has been replaced by `socket`, which `owner` connected or lets listen.
-    pub(crate) fn replaced(&self, inode: u64, socket: BorrowedFd<'_>, owner: Owner) -> Result<(), Errno> {
+    pub(crate) fn replaced(&self, inode: u64, socket: &OwnedFd, owner: Owner) -> Result<(), Errno> {
         let real = rustix::fs::fstat(socket)?.st_ino;
+        let peer = diagnostics::peer_name(socket)?;
         let mut inner = self.inner();
         inner.placeholders.remove(&inode);
-        inner.clients.insert(real, owner);
+        if let Some(known) = peer.as_ref().and_then(|peer| inner.names.get_mut(peer)) {
+            known.client = Some(owner.clone());
+        }
+        inner.made.insert(real, Made { owner, peer });
         Ok(())
     }
 
-    /// Who made the connected or listening socket `inode`.
-    pub(crate) fn owner(&self, inode: u64) -> Option<Owner> {
-        self.inner().clients.get(&inode).cloned()
+    /// What is known of the connected or listening socket `inode`.
+    pub(crate) fn made(&self, inode: u64) -> Option<Made> {
+        self.inner().made.get(&inode).cloned()
     }
 
     /// What is known of an address the kernel tells.

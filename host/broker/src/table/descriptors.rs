@@ -42,8 +42,7 @@ const TERMINAL: &[u32] = &[
     0x402c_542d, // TCGETS2, TCSETS2, TCSETSW2, TCSETSF2
     0x8004_5430,
     0x4004_5431,
-    0x8004_5439,
-    0x5441, // TIOCGPTN, TIOCSPTLCK, TIOCGPTLCK, TIOCGPTPEER
+    0x8004_5439, // TIOCGPTN, TIOCSPTLCK, TIOCGPTLCK; not TIOCGPTPEER, which Landlock refuses: libc opens the name then
 ];
 
 const SOCKET: &[u32] = &[

@@ -18,6 +18,8 @@ const UDP: u32 = 17;
 const ROUTE: u32 = 0;
 const NO_FAMILY: Action =
     deny_with(Errno::AFNOSUPPORT, "only TCP, UDP, AF_UNIX and routing sockets exist in a step");
+const NO_PROTOCOL: Action =
+    deny_with(Errno::PROTONOSUPPORT, "the protocol would go past the network's rules (MPTCP, UDP-Lite, ICMP, ..)");
 
 /// AF_UNIX sockets are the broker's: natively their paths would resolve in the pod's root.
 const SOCKET: &[Case] = &[
@@ -31,6 +33,11 @@ const SOCKET: &[Case] = &[
     when(&[int(0, INET6), int_bits(1, TYPE, DGRAM), int(2, 0)], Action::Native),
     when(&[int(0, INET6), int_bits(1, TYPE, DGRAM), int(2, UDP)], Action::Native),
     when(&[int(0, NETLINK), int(2, ROUTE)], Action::Native),
+    // Go takes any other errno for a protocol (MPTCP) that may be there the next time.
+    when(&[int(0, INET), int_bits(1, TYPE, STREAM)], NO_PROTOCOL),
+    when(&[int(0, INET6), int_bits(1, TYPE, STREAM)], NO_PROTOCOL),
+    when(&[int(0, INET), int_bits(1, TYPE, DGRAM)], NO_PROTOCOL),
+    when(&[int(0, INET6), int_bits(1, TYPE, DGRAM)], NO_PROTOCOL),
 ];
 
 /// A pair has no address. Datagram pairs are the broker's: sendmsg could still name a path with a real one.

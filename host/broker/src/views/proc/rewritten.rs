@@ -129,13 +129,10 @@ fn status(real: &[u8], state: &State) -> Vec<u8> {
     out.into_bytes()
 }
 
-/// A tab, then each group with a space behind it, as fs/proc/array.c prints them.
+/// A tab, the groups with a space between them, and a space, as fs/proc/array.c prints them.
 fn groups(groups: &[u32]) -> String {
-    let mut out = String::from("\t");
-    for group in groups {
-        let _ = write!(out, "{group} ");
-    }
-    out
+    let groups: Vec<String> = groups.iter().map(u32::to_string).collect();
+    format!("\t{} ", groups.join(" "))
 }
 
 /// /proc/PID/limits with the guest's own value where the tag lies.
