@@ -2,9 +2,11 @@
 
 #![forbid(unsafe_code)]
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+#![expect(clippy::disallowed_methods, reason = "reads what root's chroot wrote")]
 
 mod bytecode;
 mod examples;
 mod processes;
 mod repository;
+mod strategies;
 mod users;

@@ -17,14 +17,25 @@ use std::path::{Path, PathBuf};
 pub struct Project {
     dir: PathBuf,
     base: Base,
+    journal: Journal,
     _own: Scratch,
+}
+
+/// Whether wbuild compares the journal of each step with full walks of its tree, and fails where they differ.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Journal {
+    /// It does: the tests.
+    Checked,
+    /// It does not: users, and benches.
+    Trusted,
 }
 
 impl Project {
     /// A context that holds only this Dockerfile.
     pub fn new(base: &Base, dockerfile: &str) -> Result<Self> {
         let own = Scratch::new("context")?;
-        let project = Self { dir: own.path().to_path_buf(), base: base.clone(), _own: own };
+        let project =
+            Self { dir: own.path().to_path_buf(), base: base.clone(), journal: Journal::Checked, _own: own };
         project.file("Dockerfile", dockerfile)?;
         Ok(project)
     }
@@ -36,7 +47,13 @@ impl Project {
         let mut copy = command("cp", ["-r"]);
         copy.arg(workspace::root().join("examples").join(name)).arg(&dir);
         command::run(copy)?.success()?;
-        Ok(Self { dir, base: base.clone(), _own: own })
+        Ok(Self { dir, base: base.clone(), journal: Journal::Checked, _own: own })
+    }
+
+    /// The same project, with or without the check.
+    pub fn journal(mut self, journal: Journal) -> Self {
+        self.journal = journal;
+        self
     }
 
     /// The context's directory.
@@ -65,6 +82,9 @@ impl Project {
     /// Builds it with more arguments and whatever result; the layout it may have written stays with the session.
     pub fn try_build(&self, caller: Caller, more: &[&str]) -> Result<Attempt> {
         let mut session = Session::new(caller)?;
+        if self.journal == Journal::Checked {
+            session.env("WBUILD_JOURNAL_CHECK", "1");
+        }
         let layout = self.build_in(&mut session, more)?;
         Ok(Attempt { outcome: layout.1, layout: layout.0, session })
     }
@@ -115,6 +135,15 @@ pub struct Built {
 /// The restricted pod with the binary under test.
 pub fn pod() -> Result<Caller> {
     Ok(Caller::Pod(Box::new(Pod::new(&image::pod_rootfs()?)?)))
+}
+
+/// The restricted pod with an image in which no stub is planted: dynamic programs are started by the stub as a loader.
+pub fn pod_without_stubs() -> Result<(Caller, Scratch)> {
+    let copy = Scratch::new("bare")?;
+    let wbuild = copy.path().join("wbuild");
+    fs::copy(image::pod_rootfs()?.join("wbuild"), &wbuild)?;
+    fs::create_dir(copy.path().join("scratch"))?;
+    Ok((Caller::Pod(Box::new(Pod::new(copy.path())?)), copy))
 }
 
 /// The restricted pod as OpenShift starts it: some uid that no passwd file knows, group 0, no `HOME`.
