@@ -248,7 +248,10 @@ impl Records {
         let mut shard = self.write(&key);
         let (mut record, life) = match shard.get(&key) {
             Some(found) if found.birth == birth(stat) => (found.record.clone(), found.life),
-            _ => (Record { scope, ..Record::implied(stat) }, Life::Named),
+            _ => {
+                let life = if stat.stx_nlink == 0 { Life::Nameless } else { Life::Named };
+                (Record { scope, ..Record::implied(stat) }, life)
+            }
         };
         change(&mut record)?;
         if record.is_implied(real) {

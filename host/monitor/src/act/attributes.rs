@@ -9,7 +9,7 @@ use wbuild_rootfs::raw::{self, Inode};
 use super::{Answer, done};
 use crate::dac::{Want, kept_setgid, may, owns};
 use crate::permit::{Concern, Operation, Permit};
-use crate::resolve::{Home, Node};
+use crate::resolve::{Home, Node, Origin};
 use crate::{Capability, Errno, Fault, Monitor, Outcome, Subject, Where};
 
 /// An inode whose attributes or content change, with where it lies.
@@ -36,7 +36,7 @@ impl Held {
 impl Monitor {
     pub(super) fn held(&self, node: Node) -> Result<Held, Errno> {
         // Without a graft everything that is ours is the tree's; a removed file lies nowhere.
-        let home = if self.mounts().is_empty() || node.stat.stx_nlink == 0 {
+        let home = if self.mounts().is_empty() || node.stat.stx_nlink == 0 || node.origin == Origin::Tree {
             None
         } else {
             Some(self.home(node.fd.as_fd()).map_err(|_| Errno::ACCESS)?)

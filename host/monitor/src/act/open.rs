@@ -15,7 +15,7 @@ use super::{Answer, done};
 use crate::dac::{NewKind, Want, may, owns};
 use crate::permit::{Concern, Operation, Permit};
 use crate::request::{OpenRequest, Opened, OpenedAccess, OpenedFile};
-use crate::resolve::{Goal, Node, Place, Reached, Slash};
+use crate::resolve::{Goal, Node, Place, Reached, Slash, Walker};
 use crate::{At, Capability, Errno, Fault, LastLink, Monitor, Outcome, Subject};
 
 /// `O_CREAT` races with other names of the guest's making: so often we look again.
@@ -195,12 +195,17 @@ impl Monitor {
             };
         }
         let goal = match flags.contains(OFlags::CREATE) {
-            true if flags.contains(OFlags::EXCL) => Goal::OrPlace(LastLink::NoFollow),
+            // Whatever stands there is in the way.
+            true if flags.contains(OFlags::EXCL) => Goal::Place,
             true => Goal::OrPlace(last),
             false => Goal::Existing(last),
         };
+        if at.path.is_empty() {
+            return Err(Errno::NOENT.into());
+        }
+        let mut walker = Walker::Either;
         for _ in 0..TRIES {
-            match self.reach(subject, at, goal, request.resolve)? {
+            match self.reach_by(subject, at, goal, request.resolve, walker)? {
                 Reached::View(place) => return Ok(Outcome::View(place)),
                 Reached::Object(fd) => return Ok(Outcome::Object(fd)),
                 Reached::Node(_) if flags.contains(OFlags::CREATE | OFlags::EXCL) => {
@@ -216,8 +221,9 @@ impl Monitor {
                     return Ok(Outcome::Done(opened));
                 }
                 Reached::Place(place) => match self.create(subject, place, request) {
-                    // Made by somebody else since we looked: what O_CREAT alone does not mind.
-                    Err(Fault::Errno(Errno::EXIST)) if !flags.contains(OFlags::EXCL) => {}
+                    // Made by somebody else since we looked, which O_CREAT alone does not mind; or a dangling link, which the kernel's walk
+                    // does not tell from nothing.
+                    Err(Fault::Errno(Errno::EXIST)) if !flags.contains(OFlags::EXCL) => walker = Walker::Own,
                     other => return other.map(Outcome::Done),
                 },
             }
@@ -229,7 +235,8 @@ impl Monitor {
         if place.slash == Slash::Trailing {
             return Err(Errno::ISDIR.into());
         }
-        let spot = self.spot(place, [Errno::ISDIR; 3])?;
+        let directory = if request.flags.contains(OFlags::EXCL) { Errno::EXIST } else { Errno::ISDIR };
+        let spot = self.spot(place, [directory; 3])?;
         let fresh = self.fresh(subject, spot.dir(), request.mode & 0o7777, NewKind::Other);
         let fd = self.permit(subject, Create { spot, fresh, flags: request.flags })?.act(self)?;
         Ok(Opened::File(OpenedFile { fd, access: access_of(request.flags) }))

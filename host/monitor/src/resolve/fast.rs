@@ -4,12 +4,12 @@
 //! A process with the host's CAP_DAC_OVERRIDE never comes here: it would walk into the placeholders.
 
 use std::ffi::CString;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{BorrowedFd, OwnedFd};
 
 use rustix::fs::{Mode, OFlags, ResolveFlags};
-use wbuild_rootfs::{InodeKey, Located, stat_at, stat_fd};
+use wbuild_rootfs::{InodeKey, Located, stat_fd};
 
-use super::{Goal, LastName, Node, Place, Reached, Slash};
+use super::{Goal, LastName, Node, Origin, Place, Reached, Slash};
 use crate::{At, Base, Capability, Cwd, Errno, Fault, LastLink, Monitor, Subject};
 
 /// Where a fast lookup starts.
@@ -123,9 +123,8 @@ impl Monitor {
             Goal::OrPlace(last) => match self.existing(start, at, last) {
                 Ok(found) => Ok(found.map(Reached::Node)),
                 Err(Errno::NOENT) => {
-                    let place = self.place_fast(start, at)?;
-                    // Something there that the first look did not find is a dangling link, or was made meanwhile.
-                    Ok(place.filter(is_vacant).map(Reached::Place))
+                    // What may stand there all the same is a dangling link: then the file cannot be made, and open walks again.
+                    Ok(self.place_fast(start, at)?.map(Reached::Place))
                 }
                 // Perhaps a link whose text ends in a slash, for which open has its own answer.
                 Err(Errno::NOTDIR) => Ok(None),
@@ -140,7 +139,8 @@ impl Monitor {
         match self.kernel_open(start, at.path.as_c_str(), OFlags::PATH | nofollow) {
             None => Ok(None),
             Some(result) => {
-                let node = Node::new(result?)?;
+                let origin = if matches!(start, Start::Root) { Origin::Tree } else { Origin::Unknown };
+                let node = Node { origin, ..Node::new(result?)? };
                 Ok((!self.is_placeholder(&node.key())).then_some(node))
             }
         }
@@ -175,12 +175,5 @@ impl Monitor {
     /// True if the kernel's walk must not be believed about this inode: something else appears there.
     pub(crate) fn is_placeholder(&self, key: &InodeKey) -> bool {
         self.view_keys().contains(key) || self.mounts().at_place(key).is_some()
-    }
-}
-
-fn is_vacant(place: &Place) -> bool {
-    match &place.last {
-        LastName::Name(name) => matches!(stat_at(place.dir.fd.as_fd(), name), Err(Errno::NOENT)),
-        _ => false,
     }
 }

@@ -25,12 +25,22 @@ pub(crate) struct Node {
     pub(crate) fd: OwnedFd,
     /// The real stat.
     pub(crate) stat: Statx,
+    pub(crate) origin: Origin,
+}
+
+/// What the way to an inode says about where it lies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Origin {
+    /// The kernel walked there from the tree's root: a graft would have stopped it.
+    Tree,
+    /// Nothing.
+    Unknown,
 }
 
 impl Node {
     pub(crate) fn new(fd: OwnedFd) -> Result<Self, Errno> {
         let stat = stat_fd(fd.as_fd())?;
-        Ok(Self { fd, stat })
+        Ok(Self { fd, stat, origin: Origin::Unknown })
     }
 
     pub(crate) fn key(&self) -> InodeKey {
@@ -145,6 +155,15 @@ pub(crate) enum Goal {
     Place,
 }
 
+/// Who walks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Walker {
+    /// The kernel where it can.
+    Either,
+    /// Userspace.
+    Own,
+}
+
 /// What a resolution led to.
 #[derive(Debug)]
 pub(crate) enum Reached {
@@ -166,7 +185,20 @@ impl Monitor {
         if at.path.is_empty() {
             return Err(Errno::NOENT.into());
         }
+        self.reach_by(subject, at, goal, flags, Walker::Either)
+    }
+
+    /// As [`Monitor::reach`], by the walk that is wanted.
+    pub(crate) fn reach_by(
+        &self,
+        subject: &Subject<'_>,
+        at: At<'_>,
+        goal: Goal,
+        flags: ResolveFlags,
+        walker: Walker,
+    ) -> Result<Reached, Fault> {
         if flags.is_empty()
+            && walker == Walker::Either
             && let Some(reached) = self.reach_fast(subject, at, goal)?
         {
             return Ok(reached);

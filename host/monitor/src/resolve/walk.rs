@@ -272,7 +272,7 @@ impl Walk<'_, '_> {
         let fd = match rustix::fs::openat(&dir.fd, &*name, flags, Mode::empty()) {
             Ok(fd) => fd,
             Err(Errno::NOENT) if last && matches!(goal, Goal::OrPlace(_)) => {
-                let dir = Node { fd: duplicate(dir.fd.as_fd())?, stat: dir.stat };
+                let dir = Node { fd: duplicate(dir.fd.as_fd())?, ..*dir };
                 let last = LastName::Name(name);
                 return Ok(Some(Reached::Place(Place { dir, last, slash: self.slash })));
             }
