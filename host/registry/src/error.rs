@@ -58,9 +58,11 @@ pub enum RegistryError {
         /// When the registry wants to be asked again.
         retry_after: Option<Duration>,
     },
-    /// A token ended during a transfer.
-    #[error("access to {what} on {registry} expired during the transfer")]
+    /// A token or an upload session ended during a transfer.
+    #[error("{registry} ended the transfer of {what}: {why}")]
     Expired {
+        /// What ended.
+        why: &'static str,
         /// The registry.
         registry: String,
         /// What was transferred.
@@ -192,15 +194,25 @@ pub(crate) fn retryable(status: u16) -> bool {
 
 /// A certificate that is not trusted now will not be at the next attempt.
 fn is_certificate_failure(error: &(dyn Error + 'static)) -> bool {
-    let mut next = Some(error);
-    while let Some(error) = next {
-        let inner = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
-        if inner.is_some_and(|inner| inner.downcast_ref::<rustls::Error>().is_some())
-            || error.downcast_ref::<rustls::Error>().is_some()
-        {
-            return true;
+    chain(error).any(|error| error.downcast_ref::<rustls::Error>().is_some())
+}
+
+/// An error and what is below it, to the last. An `io::Error` shows the text of the error it wraps and calls that one's
+/// source its own: the wrapped one would be passed over.
+fn chain<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
+    std::iter::successors(Some(error), |error| -> Option<&'a (dyn Error + 'static)> {
+        let error: &'a (dyn Error + 'static) = *error;
+        let wrapped = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
+        wrapped.map(|inner| inner as &(dyn Error + 'static)).or_else(|| error.source())
+    })
+}
+
+/// In a few words why something is tried again: the last cause, which is the one that tells.
+pub(crate) fn brief(error: &RegistryError) -> String {
+    match error {
+        RegistryError::Transport { source, .. } => {
+            chain(&**source).last().map_or_else(String::new, ToString::to_string)
         }
-        next = error.source();
+        other => other.to_string(),
     }
-    false
 }

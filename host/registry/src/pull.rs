@@ -7,7 +7,7 @@
 use crate::auth::Scope;
 use crate::client::Client;
 use crate::endpoint::Repository;
-use crate::error::RegistryError;
+use crate::error::{RegistryError, brief};
 use crate::retry::{Attempts, Headway};
 use crate::transport::Ask;
 use bytes::Bytes;
@@ -66,7 +66,7 @@ impl Client {
                 Ok(()) => break,
                 Err(error) => {
                     let headway = if ingest.written() > before { Headway::Some } else { Headway::None };
-                    let reason = error.to_string();
+                    let reason = brief(&error);
                     attempts.after(error, headway).await?;
                     report(TransferKind::Retrying { reason });
                 }

@@ -6,7 +6,7 @@
 use crate::auth::Scope;
 use crate::client::Client;
 use crate::endpoint::Repository;
-use crate::error::RegistryError;
+use crate::error::{RegistryError, brief};
 use crate::retry::{Attempts, Headway};
 use crate::transport::Ask;
 use bytes::Bytes;
@@ -111,7 +111,7 @@ impl Client {
                     return Ok(());
                 }
                 Err(error) => {
-                    let reason = error.to_string();
+                    let reason = brief(&error);
                     attempts.after(error, Headway::None).await?;
                     report(TransferKind::Retrying { reason });
                 }
@@ -149,11 +149,19 @@ impl Client {
         let content = store.blob(&blob.digest).map_err(failed)?;
         report(TransferKind::Started);
         let response = self.put(ask, blob, location, content, report).await?;
-        if response.status() == StatusCode::UNAUTHORIZED {
-            // The token ended on the way: the next attempt asks for another.
-            self.transport.doorkeeper.forget(ask).await;
+        let ended = |why| {
             let (registry, what) = (ask.repository.registry.clone(), ask.what.to_owned());
-            return Err(RegistryError::Expired { registry, what });
+            Err(RegistryError::Expired { registry, what, why })
+        };
+        match response.status() {
+            StatusCode::UNAUTHORIZED => {
+                // The next attempt asks for another token.
+                self.transport.doorkeeper.forget(ask).await;
+                return ended("the token is no longer valid");
+            }
+            // A registry of several replicas may lose what only one of them knew.
+            StatusCode::NOT_FOUND => return ended("the upload is no longer known"),
+            _ => {}
         }
         let response = self.transport.successful(ask, response).await?;
         if response.status() != StatusCode::CREATED {

@@ -233,6 +233,14 @@ async fn a_registry_that_stays_down_is_a_network_failure() {
     let nobody = reference(&format!("127.0.0.1:{port}/app"));
     let error = client().resolve(&store.store, &nobody, &amd64()).await.unwrap_err();
     assert_eq!(error.class(), ErrorClass::Network);
+    let (reports, blob) = (Reports::default(), layer(b"x"));
+    client().fetch(&store.store, &nobody, std::slice::from_ref(&blob), &reports).await.unwrap_err();
+    let reasons = reports.of(&blob.digest).into_iter().filter_map(|kind| match kind {
+        TransferKind::Retrying { reason } => Some(reason),
+        _ => None,
+    });
+    let reasons: Vec<_> = reasons.collect();
+    assert_eq!(reasons, vec!["Connection refused (os error 111)"; 2]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -354,7 +362,7 @@ async fn an_upload_that_fails_in_passing_is_made_again() {
     let server = accepting(move |request| {
         let put = request.method == "PUT" && request.target.starts_with("/upload/");
         let fails = put && failures.fetch_add(1, std::sync::atomic::Ordering::SeqCst) < 2;
-        fails.then(|| status(502))
+        fails.then(|| status(if request.body.len() > 1000 { 502 } else { 404 }))
     });
     client().push(&store.store, &manifest, &[reference(&server.name("app:1"))], &Silent).await.unwrap();
     assert_eq!(server.asked("PUT", "/upload/").len(), 4);

@@ -5,7 +5,7 @@ use crate::images::{TestStore, amd64, client_with, noise, patience, pull, refere
 use std::io::{BufRead, BufReader, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
-use wbuild_registry::{Client, Proxies, Roots, Settings};
+use wbuild_registry::{Client, Proxies, RegistryError, Roots, Settings};
 use wbuild_store::{ErrorClass, Remote, Silent};
 
 /// A proxy that connects to one port of this machine, whatever it is asked for, and remembers that.
@@ -90,6 +90,21 @@ async fn other_certificates_are_refused_and_not_tried_again() {
         assert!(text.contains("certificate") && !text.contains("proxy-secret"), "{text}");
         assert_eq!(tunnel.asked.lock().unwrap().len(), 1);
     }
+}
+
+/// Without a proxy the certificate's failure lies deeper in the error: it was taken for one of the network.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_certificate_is_refused_on_the_direct_way_too() {
+    let registry = DockerRegistry::start(Access::Encrypted);
+    let address = ([127, 0, 0, 1], registry.port).into();
+    let direct = reqwest::Client::builder().resolve("registry.test", address).no_proxy().build().unwrap();
+    let url = format!("https://registry.test:{}/v2/", registry.port);
+    let source = Box::new(direct.get(url).send().await.unwrap_err());
+    let error = RegistryError::Transport { registry: "r".to_owned(), what: "w".to_owned(), source };
+    assert_eq!(error.class(), ErrorClass::Refused, "{}", whole(&error));
+    let nobody = Box::new(direct.get("http://127.0.0.1:1/v2/").send().await.unwrap_err());
+    let error = RegistryError::Transport { registry: "r".to_owned(), what: "w".to_owned(), source: nobody };
+    assert_eq!(error.class(), ErrorClass::Network, "{}", whole(&error));
 }
 
 #[test]
