@@ -10,6 +10,7 @@ use std::io;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
 use cap_std::fs::{Dir, FileTypeExt, Metadata, MetadataExt};
+use rustix::io::Errno;
 use wbuild_dockerfile::IgnoreFile;
 use wbuild_layer::{Device, RootPath, Timestamp, Xattrs};
 
@@ -132,17 +133,23 @@ fn node_of(metadata: &Metadata) -> Node {
 
 /// Only `user.`: the other namespaces say something about this host (a label, a policy), not about the file.
 fn user_xattrs(file: &File) -> io::Result<Xattrs> {
-    let mut names = vec![0_u8; 0];
-    let length = match rustix::fs::flistxattr(file, &mut names[..]) {
-        Ok(0) | Err(rustix::io::Errno::OPNOTSUPP) => return Ok(Xattrs::new()),
-        Ok(length) => length,
+    // Linux's limits for a list and for a value are 64 KiB; nearly every file has none.
+    const MOST: usize = 64 << 10;
+    let mut short = [0_u8; 256];
+    let names = match rustix::fs::flistxattr(file, &mut short[..]) {
+        Ok(0) | Err(Errno::OPNOTSUPP) => return Ok(Xattrs::new()),
+        Ok(length) => short[..length].to_vec(),
+        Err(Errno::RANGE) => {
+            let mut names = vec![0_u8; MOST];
+            let length = rustix::fs::flistxattr(file, &mut names[..])?;
+            names.truncate(length);
+            names
+        }
         Err(error) => return Err(error.into()),
     };
-    names.resize(length, 0);
-    let length = rustix::fs::flistxattr(file, &mut names[..])?;
     let mut xattrs = Xattrs::new();
-    for name in names[..length].split(|b| *b == 0).filter(|name| name.starts_with(b"user.")) {
-        let mut value = vec![0_u8; rustix::fs::fgetxattr(file, name, &mut [0_u8; 0][..])?];
+    for name in names.split(|b| *b == 0).filter(|name| name.starts_with(b"user.")) {
+        let mut value = vec![0_u8; MOST];
         let length = rustix::fs::fgetxattr(file, name, &mut value[..])?;
         value.truncate(length);
         xattrs.insert(name.to_vec(), value);

@@ -284,3 +284,7 @@ impl Sources for StageSources<'_, '_> {
         }
     }
 }
+
+#[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "a test looks at the host with std")]
+mod tests;

@@ -8,6 +8,9 @@
 mod archive;
 mod mode;
 mod select;
+#[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "a test makes its context with std")]
+mod tests;
 
 use std::collections::BTreeMap;
 use std::io;
