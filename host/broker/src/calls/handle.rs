@@ -13,7 +13,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use rustix::fs::inotify::{self, CreateFlags, WatchFlags};
-use rustix::fs::{MemfdFlags, Mode, OFlags, SealFlags};
+use rustix::fs::{CWD, MemfdFlags, Mode, OFlags, SealFlags};
 use rustix::io::Errno;
 
 /// The kernel's access mode 3: a descriptor for neither reading nor writing (open(2), under "File access mode").
@@ -57,20 +57,17 @@ impl Handles {
         let seals = SealFlags::SEAL | SealFlags::SHRINK | SealFlags::GROW | SealFlags::WRITE;
         rustix::fs::fcntl_add_seals(&file, seals)?;
         let inode = rustix::fs::fstat(&file)?.st_ino;
-        let path = format!("/proc/self/fd/{}", file.as_raw_fd());
+        let handle = rustix::fs::openat(CWD, proc_path(&file), NEITHER | OFlags::CLOEXEC, Mode::empty())?;
+        // Closed before it is watched: on older kernels the memfd's first descriptor tells of its close too.
+        drop(file);
         let mut watched = self.watched.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(closes) = &self.closes {
-            match inotify::add_watch(
-                closes,
-                path.as_str(),
-                WatchFlags::CLOSE_NOWRITE | WatchFlags::CLOSE_WRITE,
-            ) {
+            let closed = WatchFlags::CLOSE_NOWRITE | WatchFlags::CLOSE_WRITE;
+            match inotify::add_watch(closes, proc_path(&handle), closed) {
                 Ok(watch) => drop(watched.insert(watch, inode)),
                 Err(error) => tracing::debug!(%error, "an O_PATH descriptor is kept until the step ends"),
             }
         }
-        let handle =
-            rustix::fs::openat(rustix::fs::CWD, path.as_str(), NEITHER | OFlags::CLOEXEC, Mode::empty())?;
         self.real.write().unwrap_or_else(PoisonError::into_inner).insert(inode, Arc::new(real));
         Ok(handle)
     }
@@ -114,6 +111,10 @@ impl Handles {
         self.forget_closed();
         self.real.read().unwrap_or_else(PoisonError::into_inner).len()
     }
+}
+
+fn proc_path(fd: &OwnedFd) -> String {
+    format!("/proc/self/fd/{}", fd.as_raw_fd())
 }
 
 fn memfd() -> Result<OwnedFd, Errno> {

@@ -45,6 +45,15 @@ pub(super) fn reopen(fd: &OwnedFd, flags: OFlags) -> Result<OwnedFd, Fault> {
     Ok(rustix::fs::openat(CWD, path(fd.as_fd()), kept, Mode::empty())?)
 }
 
+/// Whether its attributes are the guest's to change: a pipe, a socket or a memfd is; a device or file of the host is not.
+pub(super) fn may_change(fd: &OwnedFd) -> Result<bool, Errno> {
+    Ok(match FileType::from_raw_mode(rustix::fs::fstat(fd)?.st_mode) {
+        FileType::Fifo | FileType::Socket => true,
+        FileType::RegularFile => is_memfd(fd),
+        _ => false,
+    })
+}
+
 fn is_regular(fd: &OwnedFd) -> Result<bool, Errno> {
     Ok(FileType::from_raw_mode(rustix::fs::fstat(fd)?.st_mode) == FileType::RegularFile)
 }

@@ -66,6 +66,11 @@ fn set_mode(frame: &Frame<'_>, aim: &Aim, mode: u32) -> Result<Reply, Fault> {
                 return Err(view::refuse_attributes(&place));
             }
         }
+        Outcome::Object(fd) if !object::may_change(&fd)? => {
+            if u32::from(object::stat(frame, fd.as_fd())?.stx_mode) & 0o7777 != mode {
+                return Err(Errno::PERM.into());
+            }
+        }
         Outcome::Object(fd) => {
             rustix::fs::chmodat(
                 CWD,
