@@ -67,19 +67,24 @@ pub(crate) fn run(args: &DoctorArgs, environment: &Environment) -> Result<(), Fa
 
 /// What the kernel offers for running steps.
 fn mechanisms() -> Vec<Line> {
-    let abi = wbuild_sys::landlock::abi();
-    let (verdict, found) = match abi {
-        0 => (Verdict::Weak, "not there".to_owned()),
-        1..6 => (Verdict::Weak, format!("ABI {abi}")),
-        _ => (Verdict::Good, format!("ABI {abi}")),
-    };
-    vec![Line {
-        verdict,
-        what: "Landlock".to_owned(),
-        found,
-        meaning: "the kernel's own fence around steps is weaker or missing; ABI 6 (Linux 6.12) has all of it"
-            .to_owned(),
-    }]
+    wbuild_sys::probe::all().into_iter().map(Line::from).collect()
+}
+
+impl From<wbuild_sys::probe::Finding> for Line {
+    fn from(finding: wbuild_sys::probe::Finding) -> Self {
+        use wbuild_sys::probe;
+        let verdict = match finding.verdict {
+            probe::Verdict::Good => Verdict::Good,
+            probe::Verdict::Weak => Verdict::Weak,
+            probe::Verdict::Missing => Verdict::Missing,
+        };
+        Self {
+            verdict,
+            what: finding.mechanism.to_owned(),
+            found: finding.found,
+            meaning: finding.meaning.to_owned(),
+        }
+    }
 }
 
 /// The store's place and its room.
@@ -102,6 +107,16 @@ fn place(args: &DoctorArgs, environment: &Environment) -> Vec<Line> {
         meaning: String::new(),
     }];
     if let Ok(stat) = rustix::fs::statvfs(&path) {
+        if stat.f_flag.contains(rustix::fs::StatVfsMountFlags::NOEXEC) {
+            lines.push(Line {
+                verdict: Verdict::Missing,
+                what: "programs in the store".to_owned(),
+                found: "mounted noexec".to_owned(),
+                meaning:
+                    "steps execute programs from trees in the store: choose a volume without noexec by --root"
+                        .to_owned(),
+            });
+        }
         let free = stat.f_bavail.saturating_mul(stat.f_frsize) / (1 << 20);
         let verdict = if free < 2048 { Verdict::Weak } else { Verdict::Good };
         lines.push(Line {

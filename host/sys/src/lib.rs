@@ -11,6 +11,7 @@ pub mod limit;
 pub mod mark;
 pub mod memory;
 pub mod notify;
+pub mod probe;
 pub mod process;
 pub mod ptrace;
 pub mod seccomp;
