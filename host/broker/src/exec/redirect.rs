@@ -77,9 +77,13 @@ fn redirect(
     afterwards: Afterwards,
 ) -> Result<Reply, Fault> {
     let (notice, listener) = (call.notice(), call.listener());
-    let mut tracee = Tracee::seize(notice.tid)
-        .map_err(|errno| Broken::new(format!("cannot trace guest thread {}", notice.tid), errno))
-        .or_else(|broken| if listener.is_valid(notice.id) { Err(Fault::from(broken)) } else { Err(Errno::SRCH.into()) })?;
+    let mut tracee = Tracee::seize(notice.tid).map_err(|errno| {
+        if listener.is_valid(notice.id) {
+            Broken::new(format!("cannot trace guest thread {}", notice.tid), errno).into()
+        } else {
+            Fault::from(Errno::SRCH)
+        }
+    })?;
     // The notification still stands, so what was seized is the thread that asked.
     call.still_asked()?;
     let args = [

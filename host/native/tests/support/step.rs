@@ -1,8 +1,10 @@
-//! Runs one step in a tree: `wbuild-step TREE SCRATCH PROGRAM [ARGUMENT..]`.
+//! Runs one step in a tree: `wbuild_step TREE SCRATCH PROGRAM [ARGUMENT..]`.
 //!
 //! A tree that is not there is made, empty. Variables: `STEP_STRATEGY` (planted, loader), `STEP_USER` (uid:gid),
 //! `STEP_CHECK` (full), `STEP_CHANGES` (prints them). The exit code is the program's, 128 + signal, or 125 for our own failures.
 //! With `__supervisor` as its first argument it is the supervisor of another run.
+
+#![expect(clippy::print_stderr, reason = "a tool for tests, whose only user reads standard error")]
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -18,11 +20,13 @@ struct Through;
 impl OutputSink for Through {
     fn write(&self, stream: Stream, bytes: &[u8]) {
         let written = match stream {
-            Stream::Stdout => std::io::stdout().lock().write_all(bytes).and_then(|()| std::io::stdout().flush()),
+            Stream::Stdout => {
+                std::io::stdout().lock().write_all(bytes).and_then(|()| std::io::stdout().flush())
+            }
             Stream::Stderr => std::io::stderr().lock().write_all(bytes),
         };
         if let Err(error) = written {
-            eprintln!("wbuild-step: {error}");
+            eprintln!("wbuild_step: {error}");
         }
     }
 }
@@ -34,7 +38,7 @@ fn main() -> ExitCode {
         return ExitCode::from(u8::try_from(supervisor_main()).unwrap_or(2));
     }
     let (Some(scratch), argv) = (arguments.next(), arguments.collect::<Vec<_>>()) else {
-        eprintln!("usage: wbuild-step TREE SCRATCH PROGRAM [ARGUMENT..]");
+        eprintln!("usage: wbuild_step TREE SCRATCH PROGRAM [ARGUMENT..]");
         return ExitCode::from(125);
     };
     let engine = NativeEngine {
@@ -49,11 +53,18 @@ fn main() -> ExitCode {
     if argv.is_empty() {
         return make_tree(&tree);
     }
-    let spec = spec(tree, Path::new(&scratch), argv);
+    let scratch = match Scratch::beneath(Path::new(&scratch)) {
+        Ok(scratch) => scratch,
+        Err(error) => {
+            eprintln!("wbuild_step: no scratch directory in {scratch}: {error}");
+            return ExitCode::from(125);
+        }
+    };
+    let spec = spec(tree, &scratch.0, argv);
     match engine.run(&spec, &Through, &Cancel::default()) {
         Ok(result) => {
             for note in result.notes {
-                eprintln!("wbuild-step: {note}");
+                eprintln!("wbuild_step: {note}");
             }
             if std::env::var_os("STEP_CHANGES").is_some() {
                 eprintln!("{:#?}", result.changes);
@@ -64,8 +75,32 @@ fn main() -> ExitCode {
             }
         }
         Err(error) => {
-            eprintln!("wbuild-step: {error}");
+            eprintln!("wbuild_step: {error}");
             ExitCode::from(125)
+        }
+    }
+}
+
+/// A scratch directory of this step alone, removed at its end.
+struct Scratch(PathBuf);
+
+impl Scratch {
+    fn beneath(parent: &Path) -> std::io::Result<Self> {
+        use std::os::unix::fs::chown;
+        let path = parent.join(std::process::id().to_string());
+        std::fs::create_dir(&path)?;
+        if rustix::process::geteuid().is_root() {
+            chown(&path, Some(wbuild_native::SCRATCH_ID), Some(wbuild_native::SCRATCH_ID))?;
+        }
+        Ok(Self(path))
+    }
+}
+
+impl Drop for Scratch {
+    #[expect(clippy::disallowed_methods, reason = "a test's own directory")]
+    fn drop(&mut self) {
+        if let Err(error) = std::fs::remove_dir_all(&self.0) {
+            eprintln!("wbuild_step: {}: {error}", self.0.display());
         }
     }
 }
@@ -80,7 +115,7 @@ fn make_tree(tree: &Path) -> ExitCode {
     match Root::create(tree, owner).and_then(|root| root.persist()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("wbuild-step: {error}");
+            eprintln!("wbuild_step: {error}");
             ExitCode::from(125)
         }
     }
