@@ -1,3 +1,5 @@
+//! The blob is the same for any number of threads, and what it costs is bounded.
+
 use super::*;
 use std::io::{Read, Write};
 use wbuild_oci::Digest;

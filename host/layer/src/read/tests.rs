@@ -1,3 +1,5 @@
+//! Hostile and odd archives, each refused or read as Docker does.
+
 use super::*;
 use crate::archive::encode;
 use crate::{Attributes, Change, ChangeSet, Device, Threads, Timestamp, write_layer};
@@ -362,4 +364,43 @@ fn what_was_written_is_read_back() {
         })
         .collect();
     assert_eq!(back, changes);
+}
+
+/// Damage anywhere is an error or another archive, never a panic, a hang or memory without bound.
+#[test]
+fn damaged_archives_end() {
+    let good = ended(&[
+        &pax(&[("path", "long/name"), ("mtime", "1.5"), ("SCHILY.xattr.user.x", "y")], &file("f")),
+        &extended(b'L', b"gnu/name\0", &file("g")),
+        &raw(b"data", &EntryKind::File { size: 1000 }, &[]),
+        &[7; 1024],
+        &file("a/.wh.b"),
+        &raw(b"l", &EntryKind::Symlink { target: b"t".to_vec() }, &[]),
+    ]);
+    let mut seed = 0x9e37_79b9_7f4a_7c15_u64;
+    let mut random = |below: usize| {
+        seed ^= seed << 13;
+        seed ^= seed >> 7;
+        seed ^= seed << 17;
+        usize::try_from(seed % below as u64).unwrap()
+    };
+    let (mut read, mut refused) = (0, 0);
+    for _ in 0..4000 {
+        let mut bad = good.clone();
+        for _ in 0..=random(3) {
+            let at = random(bad.len());
+            bad[at] = [0, 0xff, b'9', b'/', b'.', b' ', bad[at] ^ 1, b'x'][random(8)];
+            // Half of the time the damage is in what a valid checksum covers.
+            let block = at / RECORD * RECORD;
+            if random(2) == 0 && &bad[block + 257..block + 262] == b"ustar" {
+                checksum(&mut bad[block..block + RECORD]);
+            }
+        }
+        bad.truncate(bad.len() - random(2) * random(600));
+        match entries(&bad) {
+            Ok(_) => read += 1,
+            Err(_) => refused += 1,
+        }
+    }
+    assert!(read > 100 && refused > 100, "{read} read, {refused} refused");
 }

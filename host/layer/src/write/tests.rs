@@ -1,3 +1,5 @@
+//! Layers against GNU tar, gzip, zstd and Python; what cannot be written; the pinned bytes.
+
 use super::*;
 use crate::{Device, Timestamp, Xattrs};
 use std::collections::BTreeMap;

@@ -1,3 +1,5 @@
+//! Hostile archives by name, round trips, and umoci and skopeo as oracles.
+
 use super::*;
 use crate::{Owner, S_IFCHR, S_IFDIR, S_IFLNK, S_IFMT, S_IFREG, stat_fd};
 use rustix::fs::Statx;
@@ -624,4 +626,65 @@ fn umoci_and_skopeo_agree() {
             Command::new("find").arg(temp.path().join("scratch/fs")).args(["-not", "-uid", "65321"]).output();
         assert_eq!(owners.unwrap().stdout, b"");
     }
+}
+
+/// Archives put together at random from what attacks are made of: whatever comes of them, nothing outside the tree is touched.
+#[test]
+fn random_archives_stay_inside() {
+    let mut seed = 7_u64;
+    let mut random = |below: usize| {
+        seed ^= seed << 13;
+        seed ^= seed >> 7;
+        seed ^= seed << 17;
+        usize::try_from(seed % below as u64).unwrap()
+    };
+    let (mut unpacked, mut refused) = (0, 0);
+    for _ in 0..300 {
+        let case = Case::new();
+        let outside = case.outside();
+        let names = [
+            "a",
+            "a/b",
+            "a/b/c",
+            "b",
+            "b/secret",
+            "s",
+            "s/secret",
+            "./a",
+            "/b",
+            "a/../b",
+            "proc",
+            "dev/x",
+            "../outside/secret",
+        ];
+        let targets =
+            ["a", "b", "/", ".", "..", "../..", "../../outside", outside.as_str(), "a/b", "s", "/s"];
+        let mut layers = Vec::new();
+        for _ in 0..=random(3) {
+            let mut layer = archive();
+            for _ in 0..random(12) {
+                let most = names.len() - random(2);
+                let name = names[random(most)];
+                let target = targets[random(targets.len())];
+                let whiteout = |mark: &str| match name.rsplit_once('/') {
+                    Some((dir, base)) => format!("{dir}/{}", mark.replace('*', base)),
+                    None => mark.replace('*', name),
+                };
+                layer = match random(8) {
+                    0 | 1 => layer.file(name, "evil"),
+                    2 => layer.dir(&format!("{name}/"), 0o755),
+                    3 | 4 => layer.symlink(name, target),
+                    5 => layer.hard_link(name, target),
+                    6 => layer.file(&whiteout(".wh.*"), ""),
+                    _ => layer.file(&whiteout(".wh..wh..opq"), ""),
+                };
+            }
+            layers.push(layer);
+        }
+        match case.unpack(&layers) {
+            Ok(()) => unpacked += 1,
+            Err(_) => refused += 1,
+        }
+    }
+    assert!(unpacked > 20 && refused > 20, "{unpacked} unpacked, {refused} refused");
 }

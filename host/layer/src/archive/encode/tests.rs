@@ -1,3 +1,5 @@
+//! Headers as an independent reader (the tar crate) and the byte layout of POSIX have them.
+
 use super::*;
 use crate::{Device, Xattrs};
 use std::io::Read;
