@@ -1,6 +1,6 @@
 //! The arguments of `cargo xtask`; each doc comment is the task's help.
 
-use crate::{bench, demo, image, setup, suite, tidy};
+use crate::{bench, demo, docs, image, setup, suite, tidy};
 use clap::{Parser, Subcommand};
 use std::path::PathBuf;
 
@@ -17,6 +17,8 @@ enum Task {
     Setup,
     /// Check what clippy cannot: dependency arrows, unsafe, file sizes and names, headers, host names
     Tidy,
+    /// Write the pages of docs/ that list a table
+    Docs,
     /// Format check, clippy, tidy and every test; NAME runs only the tests whose name contains it
     Test {
         /// Only the tests whose name contains this, without the checks before them
@@ -50,6 +52,7 @@ impl Xtask {
         match self.task {
             Task::Setup => setup::ensure(setup::ALL),
             Task::Tidy => tidy::run(),
+            Task::Docs => docs::write(),
             Task::Test { name } => suite::test(name.as_deref()),
             Task::Soak { name } => suite::soak(name.as_deref()),
             Task::Demo { quick: true } => demo::quick(),

@@ -11,6 +11,7 @@ mod args;
 mod bench;
 mod check;
 mod demo;
+mod docs;
 mod image;
 mod process;
 mod setup;

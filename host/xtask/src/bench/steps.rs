@@ -112,7 +112,8 @@ fn project(dir: &Path) -> Result<()> {
 }
 
 fn in_the_pod(base: &Base, script: &str) -> Result<Outcome> {
-    let project = Project::new(base, &format!("FROM base\nRUN /measure sh -c '{script}'\n"))?.journal(Journal::Trusted);
+    let project =
+        Project::new(base, &format!("FROM base\nRUN /measure sh -c '{script}'\n"))?.journal(Journal::Trusted);
     Ok(project.try_build(pod()?, &[])?.outcome)
 }
 

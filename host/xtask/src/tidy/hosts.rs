@@ -22,7 +22,9 @@ const HOSTS: &[&str] = &[
     "slsa.dev",
     "json-schema.org",
     // The names that a reference without a host stands for.
-    "auth.docker.io", "index.docker.io", "registry-1.docker.io",
+    "auth.docker.io",
+    "index.docker.io",
+    "registry-1.docker.io",
 ];
 /// Roots of the machines that this project has been written on.
 const MACHINES: &[[&str; 2]] = &[["/work", "/main"], ["/work", "/shared"], ["/work", "/team"]];
