@@ -258,6 +258,7 @@ mod tests {
     }
 
     #[test]
+    #[expect(clippy::disallowed_methods, reason = "a test's own directory")]
     fn any_name_fits_and_no_two_sockets_have_one_address() {
         let (scratch, sockets) = sockets();
         let open = |path: &std::path::Path| {
