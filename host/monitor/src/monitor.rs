@@ -14,7 +14,7 @@ use wbuild_rootfs::{
 };
 
 use crate::audit::{Audit, Denial};
-use crate::resolve::{Goal, Node, Reached};
+use crate::resolve::{Goal, Node, Reached, SearchCache};
 use crate::{
     At, Base, Broken, Credentials, Cwd, Errno, Fault, GuestPath, LastLink, MountAccess, NoViews, Subject,
     ViewKind, ViewPath,
@@ -29,6 +29,7 @@ pub struct Monitor {
     audit: Audit,
     kernel_walks: bool,
     view_keys: Vec<InodeKey>,
+    searchable: SearchCache,
 }
 
 /// True if this process walks past permission bits on the host, so that placeholders do not stop it.
@@ -79,7 +80,8 @@ impl Monitor {
     pub fn for_builder(root: Root, policy: Policy, check: JournalCheck) -> Result<Self, RootError> {
         root.open_views()?;
         root.begin(check)?;
-        Ok(Self::new(root, policy, Vec::new()))
+        // Nothing in this tree has to stop the kernel's walk: there are no views, so it is exact for the host's root, too.
+        Ok(Self { kernel_walks: true, ..Self::new(root, policy, Vec::new()) })
     }
 
     fn new(root: Root, policy: Policy, view_keys: Vec<InodeKey>) -> Self {
@@ -90,6 +92,7 @@ impl Monitor {
             audit: Audit::default(),
             kernel_walks: !overrides_host_permissions(),
             view_keys,
+            searchable: SearchCache::default(),
         }
     }
 
@@ -208,6 +211,10 @@ impl Monitor {
 
     pub(crate) fn kernel_walks(&self) -> bool {
         self.kernel_walks
+    }
+
+    pub(crate) fn searchable(&self) -> &SearchCache {
+        &self.searchable
     }
 
     pub(crate) fn view_keys(&self) -> &[InodeKey] {

@@ -64,7 +64,7 @@ impl Root {
 struct Emitted {
     entry: Entry,
     opacity: Opacity,
-    /// Which inode, if it has other names that a layer can tell.
+    /// Which inode, if it has other names.
     shared: Option<InodeKey>,
 }
 
@@ -192,8 +192,7 @@ impl Collector<'_> {
         if time != had {
             set_mtime(found.fd.as_fd(), time).map_err(inside("set the times of", path))?;
         }
-        let several =
-            found.stat.stx_nlink > 1 && !matches!(kind, EntryKind::Directory | EntryKind::Symlink { .. });
+        let several = found.stat.stx_nlink > 1 && kind != EntryKind::Directory;
         let shared = several.then(|| InodeKey::of(&found.stat));
         let Record { uid, gid, mode, xattrs, .. } = record;
         let entry = Entry { kind, attributes: Attributes { mode, uid, gid, mtime: time, xattrs } };
@@ -301,7 +300,10 @@ impl Collector<'_> {
                 changes.insert(path, Change::Remove);
                 continue;
             };
-            if let Some(key) = shared {
+            // A link's names are links of their own in a layer.
+            if let Some(key) = shared
+                && !matches!(entry.kind, EntryKind::Symlink { .. })
+            {
                 let first = first_names.entry(key).or_insert_with(|| path.clone());
                 if *first != path {
                     entry.kind = EntryKind::HardLink { target: first.clone() };

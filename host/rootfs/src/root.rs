@@ -6,7 +6,7 @@
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use rustix::fs::{AtFlags, Mode, OFlags, ResolveFlags, Statx, StatxFlags};
@@ -65,6 +65,7 @@ pub struct Root {
     links: Links,
     journal: Journal,
     fifos: AtomicBool,
+    shape: AtomicU64,
     guards: [Mutex<()>; GUARDS],
     pub(crate) walked: Mutex<Option<Snapshot>>,
 }
@@ -140,6 +141,7 @@ impl Root {
             links: Links::default(),
             journal: Journal::default(),
             fifos: AtomicBool::new(false),
+            shape: AtomicU64::new(0),
             guards: std::array::from_fn(|_| Mutex::new(())),
             walked: Mutex::new(None),
         })
@@ -270,6 +272,18 @@ impl Root {
     #[must_use]
     pub fn may_hold_fifos(&self) -> bool {
         self.fifos.load(Ordering::Acquire)
+    }
+
+    /// A number that is another one after each change of what a directory's path leads to or of who may search it: what was learnt about
+    /// directories by path holds while it stays.
+    #[must_use]
+    pub fn shape(&self) -> u64 {
+        self.shape.load(Ordering::Acquire)
+    }
+
+    /// Says that such a change was made.
+    pub(crate) fn reshaped(&self) {
+        self.shape.fetch_add(1, Ordering::AcqRel);
     }
 
     /// Says so, before the first is made.

@@ -1,4 +1,4 @@
-//! The kernel's own walk, for subjects that may search every directory.
+//! The kernel's own walk: for subjects that may search every directory, and for others as far as it meets no link.
 //!
 //! `None` means "not decided here": nothing was done, and the userspace walk answers. An error is final only where both walks must agree on it.
 //! A process with the host's CAP_DAC_OVERRIDE never comes here: it would walk into the placeholders.
@@ -10,6 +10,7 @@ use rustix::fs::{Mode, OFlags, ResolveFlags};
 use wbuild_rootfs::{InodeKey, Located, stat_fd};
 
 use super::{Goal, LastName, Node, Origin, Place, Reached, Slash};
+use crate::dac::{Want, may};
 use crate::{At, Base, Capability, Cwd, Errno, Fault, LastLink, Monitor, Subject};
 
 /// Where a fast lookup starts.
@@ -22,7 +23,7 @@ enum Start<'a> {
 }
 
 impl Monitor {
-    /// True if the kernel may walk for this subject.
+    /// True if the kernel may walk for this subject without a further question.
     pub(crate) fn kernel_walks_for(&self, subject: &Subject<'_>) -> bool {
         self.kernel_walks() && subject.credentials.can(Capability::DAC_OVERRIDE)
     }
@@ -75,6 +76,37 @@ impl Monitor {
         }
     }
 
+    /// Opens a path (`O_PATH`) for any subject: where it may not search everything, links and `..` are left to the userspace walk and
+    /// every directory on the way is asked about.
+    fn look(
+        &self,
+        subject: &Subject<'_>,
+        start: Start<'_>,
+        path: &std::ffi::CStr,
+        flags: OFlags,
+    ) -> Option<Result<OwnedFd, Errno>> {
+        let flags = flags | OFlags::PATH;
+        if self.kernel_walks_for(subject) {
+            return self.kernel_open(start, path, flags);
+        }
+        let text = path.to_bytes();
+        if text.split(|b| *b == b'/').any(|component| component == b"..") {
+            return None;
+        }
+        let shape = self.root().shape();
+        let (base, confined) = match start {
+            Start::Root => (self.root().fd(), ResolveFlags::IN_ROOT),
+            Start::Beneath(base) => (base, ResolveFlags::BENEATH),
+        };
+        let how = confined | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
+        let result = rustix::fs::openat2(base, path, flags | OFlags::CLOEXEC, Mode::empty(), how);
+        if !matches!(result, Ok(_) | Err(Errno::NOENT)) {
+            return None;
+        }
+        let stat = stat_fd(base).ok()?;
+        self.may_search_to(subject, shape, (base, &stat), text).then_some(result)
+    }
+
     fn absolute(&self, base: BorrowedFd<'_>, path: &std::ffi::CStr) -> Option<CString> {
         // A removed directory has no absolute path.
         if stat_fd(base).ok()?.stx_nlink == 0 {
@@ -111,32 +143,38 @@ impl Monitor {
         at: At<'_>,
         goal: Goal,
     ) -> Result<Option<Reached>, Fault> {
-        if !self.kernel_walks_for(subject) {
+        if !self.kernel_walks() {
             return Ok(None);
         }
         let Some(start) = self.start(subject, at) else { return Ok(None) };
         match goal {
             Goal::Existing(last) => {
-                let found = self.existing(start, at, last)?;
+                let found = self.existing(subject, start, at, last)?;
                 Ok(found.map(Reached::Node))
             }
-            Goal::OrPlace(last) => match self.existing(start, at, last) {
+            Goal::OrPlace(last) => match self.existing(subject, start, at, last) {
                 Ok(found) => Ok(found.map(Reached::Node)),
                 Err(Errno::NOENT) => {
                     // What may stand there all the same is a dangling link: then the file cannot be made, and open walks again.
-                    Ok(self.place_fast(start, at)?.map(Reached::Place))
+                    Ok(self.place_fast(subject, start, at)?.map(Reached::Place))
                 }
                 // Perhaps a link whose text ends in a slash, for which open has its own answer.
                 Err(Errno::NOTDIR) => Ok(None),
                 Err(errno) => Err(errno.into()),
             },
-            Goal::Place => Ok(self.place_fast(start, at)?.map(Reached::Place)),
+            Goal::Place => Ok(self.place_fast(subject, start, at)?.map(Reached::Place)),
         }
     }
 
-    fn existing(&self, start: Start<'_>, at: At<'_>, last: LastLink) -> Result<Option<Node>, Errno> {
+    fn existing(
+        &self,
+        subject: &Subject<'_>,
+        start: Start<'_>,
+        at: At<'_>,
+        last: LastLink,
+    ) -> Result<Option<Node>, Errno> {
         let nofollow = if last == LastLink::NoFollow { OFlags::NOFOLLOW } else { OFlags::empty() };
-        match self.kernel_open(start, at.path.as_c_str(), OFlags::PATH | nofollow) {
+        match self.look(subject, start, at.path.as_c_str(), nofollow) {
             None => Ok(None),
             Some(result) => {
                 let origin = if matches!(start, Start::Root) { Origin::Tree } else { Origin::Unknown };
@@ -146,7 +184,12 @@ impl Monitor {
         }
     }
 
-    fn place_fast(&self, start: Start<'_>, at: At<'_>) -> Result<Option<Place>, Errno> {
+    fn place_fast(
+        &self,
+        subject: &Subject<'_>,
+        start: Start<'_>,
+        at: At<'_>,
+    ) -> Result<Option<Place>, Errno> {
         let path = at.path.as_bytes();
         let trimmed = path.len() - path.iter().rev().take_while(|b| **b == b'/').count();
         let slash = if trimmed < path.len() { Slash::Trailing } else { Slash::None };
@@ -156,14 +199,15 @@ impl Monitor {
         if matches!(name, b"" | b"." | b"..") {
             return Ok(None);
         }
-        let flags = OFlags::PATH | OFlags::DIRECTORY;
         let parent = if parent.is_empty() { b".".as_slice() } else { parent };
         let (Ok(parent), Ok(name)) = (CString::new(parent), CString::new(name)) else {
             return Err(Errno::INVAL);
         };
-        let Some(opened) = self.kernel_open(start, &parent, flags) else { return Ok(None) };
+        let Some(opened) = self.look(subject, start, &parent, OFlags::DIRECTORY) else { return Ok(None) };
         let dir = Node::new(opened?)?;
-        if self.is_placeholder(&dir.key()) {
+        // Where the directory itself may not be searched, the userspace walk says so.
+        let searchable = may(subject.credentials, &self.seen(&dir), Want::SEARCH).is_ok();
+        if !searchable || self.is_placeholder(&dir.key()) {
             return Ok(None);
         }
         if dir.key() == self.root().key() && crate::ViewKind::named(name.as_bytes()).is_some() {

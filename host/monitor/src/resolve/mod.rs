@@ -6,6 +6,7 @@
 //! removed the descriptor of its directory: no path is looked up again after a check.
 
 mod fast;
+mod searchable;
 mod walk;
 
 use std::ffi::{CStr, CString};
@@ -14,6 +15,8 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{ResolveFlags, Statx};
 use wbuild_layer::RootPath;
 use wbuild_rootfs::{GraftAccess, InodeKey, Located, S_IFDIR, S_IFLNK, S_IFMT, Scope, raw, stat_fd};
+
+pub(crate) use searchable::SearchCache;
 
 use crate::request::Outcome;
 use crate::{At, Errno, Fault, LastLink, Monitor, Subject, ViewPath, Where};

@@ -203,3 +203,8 @@ impl User<'_> {
         String::from_utf8(self.world.monitor.path_of(fd.as_fd()).unwrap().unwrap()).unwrap()
     }
 }
+
+/// How often the random tests run what they run: once, or twenty times for `WBUILD_TEST_SCALE=soak`.
+pub(super) fn rounds() -> u64 {
+    if std::env::var("WBUILD_TEST_SCALE").as_deref() == Ok("soak") { 20 } else { 1 }
+}

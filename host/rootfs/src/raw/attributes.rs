@@ -52,7 +52,16 @@ pub fn chmod(root: &Root, inode: &Inode<'_>, mode: u32) -> Result<(), Errno> {
     root.records().update(inode.stat, inode.scope, real, |record| {
         record.mode = mode & 0o7777;
         Ok(())
-    })
+    })?;
+    note_shape(root, inode);
+    Ok(())
+}
+
+/// After who may search a directory has changed.
+fn note_shape(root: &Root, inode: &Inode<'_>) {
+    if inode.kind() == S_IFDIR {
+        root.reshaped();
+    }
 }
 
 /// Takes the setuid bit away, and setgid where the group may execute: what Linux does on a write and on chown.
@@ -91,7 +100,9 @@ pub fn chown(root: &Root, inode: &Inode<'_>, uid: Option<u32>, gid: Option<u32>)
             record.xattrs.remove(b"security.capability".as_slice());
         }
         Ok(())
-    })
+    })?;
+    note_shape(root, inode);
+    Ok(())
 }
 
 /// Sets access and modification time (`UTIME_NOW` and `UTIME_OMIT` as in utimensat); of a symbolic link itself.

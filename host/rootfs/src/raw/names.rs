@@ -219,6 +219,9 @@ fn remove(root: &Root, dir: &Dir<'_>, name: &CStr, flags: AtFlags) -> Result<(),
     let stat = stat_at(dir.fd, name)?;
     let path = touch(root, dir, name)?;
     rustix::fs::unlinkat(dir.fd, name, flags)?;
+    if is_directory(&stat) {
+        root.reshaped();
+    }
     name_removed(root, &stat, path.as_ref());
     Ok(())
 }
@@ -258,6 +261,9 @@ pub fn rename(
     let source_path = touch(root, from.0, from.1)?;
     let target_path = touch(root, to.0, to.1)?;
     rustix::fs::renameat_with(from.0.fd, from.1, to.0.fd, to.1, flags)?;
+    if is_directory(&source) || target.as_ref().is_some_and(is_directory) {
+        root.reshaped();
+    }
 
     let key = InodeKey::of(&source);
     if target.as_ref().is_some_and(|target| InodeKey::of(target) == key) {

@@ -350,3 +350,15 @@ fn a_step_may_leave_more_files_than_there_are_descriptors() {
     setrlimit(Resource::Nofile, limit).unwrap();
     assert_eq!(changes.len(), 6001);
 }
+
+#[test]
+fn all_names_of_a_symbolic_link_get_the_time_of_one() {
+    let tree = Tree::new("/tmp");
+    tree.symlink("x", "a").unwrap();
+    tree.link("a", "b").unwrap();
+    let tree = tree.reopened();
+    tree.begin();
+    tree.link("a", "c").unwrap();
+    let changes = tree.root.finish(MtimeRule::SetTo(at(9))).unwrap().changes;
+    assert_eq!(lines(&changes), ["+ /a symlink x", "+ /b symlink x", "+ /c symlink x"]);
+}

@@ -197,3 +197,8 @@ pub(crate) fn lines(changes: &ChangeSet) -> Vec<String> {
         })
         .collect()
 }
+
+/// How often the random tests run what they run: once, or twenty times for `WBUILD_TEST_SCALE=soak`.
+pub(crate) fn rounds() -> u64 {
+    if std::env::var("WBUILD_TEST_SCALE").as_deref() == Ok("soak") { 20 } else { 1 }
+}
