@@ -5,9 +5,12 @@
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
+use std::ffi::OsStr;
 use std::fs::File;
 use std::io;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::Path;
+use std::rc::Rc;
 
 use cap_std::fs::{Dir, FileTypeExt, Metadata, MetadataExt};
 use rustix::io::Errno;
@@ -23,11 +26,34 @@ pub(crate) struct ContextFiles<'a> {
     place: String,
     /// Excluded directories, and whether something beneath is not.
     pierced: RefCell<BTreeMap<RootPath, bool>>,
+    /// Open directories, each beneath the one before.
+    way: RefCell<Vec<(RootPath, Rc<Dir>)>>,
 }
 
 impl<'a> ContextFiles<'a> {
     pub(crate) fn new(dir: &'a Dir, ignore: &'a IgnoreFile, place: String) -> Self {
-        Self { dir, ignore, place, pierced: RefCell::default() }
+        Self { dir, ignore, place, pierced: RefCell::default(), way: RefCell::default() }
+    }
+
+    /// The directory a path stands in, and its name there. The directories on the way to the last one stay open, so that a
+    /// walk over many files looks up one name for each.
+    fn at<'p>(&self, path: &'p RootPath) -> io::Result<(Rc<Dir>, &'p Path)> {
+        let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
+            return Ok((Rc::new(self.dir.try_clone()?), Path::new(".")));
+        };
+        let mut way = self.way.borrow_mut();
+        while way.last().is_some_and(|(open, _)| !parent.starts_with(open)) {
+            way.pop();
+        }
+        let dir = match way.last() {
+            Some((open, dir)) if *open == parent => Rc::clone(dir),
+            _ => {
+                let dir = Rc::new(self.dir.open_dir(parent.as_path())?);
+                way.push((parent, Rc::clone(&dir)));
+                dir
+            }
+        };
+        Ok((dir, Path::new(OsStr::from_bytes(name))))
     }
 
     fn excluded(&self, path: &RootPath, is_dir: bool) -> io::Result<bool> {
@@ -64,7 +90,8 @@ impl Files for ContextFiles<'_> {
     }
 
     fn node(&self, path: &RootPath) -> io::Result<Option<Node>> {
-        let metadata = match self.dir.symlink_metadata(path.as_path()) {
+        let (dir, name) = self.at(path)?;
+        let metadata = match dir.symlink_metadata(name) {
             Ok(metadata) => metadata,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(error),
@@ -76,7 +103,8 @@ impl Files for ContextFiles<'_> {
     }
 
     fn read_link(&self, path: &RootPath) -> io::Result<Vec<u8>> {
-        Ok(self.dir.read_link_contents(path.as_path())?.into_os_string().into_vec())
+        let (dir, name) = self.at(path)?;
+        Ok(dir.read_link_contents(name)?.into_os_string().into_vec())
     }
 
     fn list(&self, path: &RootPath) -> io::Result<Vec<Vec<u8>>> {
@@ -89,12 +117,15 @@ impl Files for ContextFiles<'_> {
     }
 
     fn open(&self, path: &RootPath) -> io::Result<File> {
-        Ok(self.dir.open(path.as_path())?.into_std())
+        let (dir, name) = self.at(path)?;
+        Ok(dir.open(name)?.into_std())
     }
 
-    fn xattrs(&self, path: &RootPath) -> io::Result<Xattrs> {
-        let file = self.dir.open(path.as_path())?;
-        user_xattrs(&file.into_std())
+    fn xattrs(&self, path: &RootPath, file: Option<&File>) -> io::Result<Xattrs> {
+        match file {
+            Some(file) => user_xattrs(file),
+            None => user_xattrs(&self.open(path)?),
+        }
     }
 
     fn hides(&self, path: &RootPath) -> bool {

@@ -53,8 +53,8 @@ pub(crate) trait Files {
     fn list(&self, path: &RootPath) -> io::Result<Vec<Vec<u8>>>;
     /// A regular file, for reading.
     fn open(&self, path: &RootPath) -> io::Result<File>;
-    /// The extended attributes that a copy keeps.
-    fn xattrs(&self, path: &RootPath) -> io::Result<Xattrs>;
+    /// The extended attributes that a copy keeps; `file` is what [`Files::open`] gave, if the path was opened.
+    fn xattrs(&self, path: &RootPath, file: Option<&File>) -> io::Result<Xattrs>;
     /// Whether a path that [`Files::node`] does not show is there, but hidden.
     fn hides(&self, path: &RootPath) -> bool;
 }

@@ -8,14 +8,14 @@ use std::path::{Path, PathBuf};
 
 use cap_std::fs::Dir;
 use wbuild_layer::{Blob, ChangeSet, Expected};
-use wbuild_monitor::JournalCheck;
+use wbuild_monitor::{JournalCheck, MtimeRule};
 use wbuild_oci::Descriptor;
 use wbuild_plan::{Action, Copy, CopyFrom, LayerKind, Run, Stage, Step, Workdir};
 use wbuild_rootfs::Layer;
 use wbuild_store::Tree as Home;
 
 use crate::commit::commit;
-use crate::copy::{Copier, make_dirs};
+use crate::copy::{Copier, CopyTimes, make_dirs};
 use crate::epoch::{Times, Writer};
 use crate::error::{BuildError, FilesError};
 use crate::files::Files;
@@ -188,8 +188,13 @@ impl StageRunner<'_> {
                     CopyFrom::Context | CopyFrom::Named(_) => Writer::Context,
                     CopyFrom::Stage(_) | CopyFrom::Image(_) => Writer::Build,
                 };
+                // Times that the end of the step sets need not be copied.
+                let times = match self.times.rule(k, writer) {
+                    MtimeRule::SetTo(_) => CopyTimes::Set,
+                    MtimeRule::Keep | MtimeRule::NoLaterThan(_) => CopyTimes::Kept,
+                };
                 self.write_files(step, parked, k, writer, |tree| {
-                    self.copy(step, copy, tree, sources, running)
+                    self.copy(step, copy, times, tree, sources, running)
                 })
             }
             Action::Workdir(workdir) => {
@@ -229,6 +234,7 @@ impl StageRunner<'_> {
         &self,
         step: &Step,
         copy: &Copy,
+        times: CopyTimes,
         tree: &Tree,
         sources: &mut dyn Sources,
         running: &Running,
@@ -239,7 +245,7 @@ impl StageRunner<'_> {
             None => None,
             Some(text) => Some(self.user_files(step, tree)?.owner(text).map_err(files)?),
         };
-        let copier = Copier { tree, kind: copy.kind, owner, chmod: copy.chmod.as_ref() };
+        let copier = Copier { tree, kind: copy.kind, owner, chmod: copy.chmod.as_ref(), times };
         let mut note = |text: &str| running.note(text);
         let mut each = |from: &dyn Files| -> Result<(), FilesError> {
             for source in &copy.sources {

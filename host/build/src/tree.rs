@@ -44,7 +44,8 @@ pub(crate) struct Attributes {
     pub(crate) gid: u32,
     /// `None` for a symbolic link, which has none.
     pub(crate) mode: Option<u32>,
-    pub(crate) mtime: Timestamp,
+    /// `None` where the end of the step sets it.
+    pub(crate) mtime: Option<Timestamp>,
     pub(crate) xattrs: Xattrs,
 }
 
@@ -85,7 +86,7 @@ impl Tree {
 
     fn over(root: Root, place: String, check: JournalCheck) -> Result<Self, RootError> {
         let monitor = Monitor::for_builder(root, Policy::default(), check)?;
-        Ok(Self { monitor, credentials: Credentials::initial(0, 0, Vec::new()), place })
+        Ok(Self { monitor, credentials: Credentials::builder(), place })
     }
 
     /// What changed since [`Tree::open`], with the rule for times applied; the tree's records are written down. The tree that
@@ -152,10 +153,34 @@ impl Tree {
         self.with(&absolute(path), |subject, at| self.monitor.make_dir(subject, at, 0o755))
     }
 
-    /// Makes an empty file where nothing stands.
-    pub(crate) fn create_file(&self, path: &RootPath) -> io::Result<File> {
+    /// Makes an empty file with this mode where nothing stands.
+    pub(crate) fn create_file(&self, path: &RootPath, mode: u32) -> io::Result<File> {
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW;
-        self.open_at(&absolute(path), flags, 0o644)
+        self.open_at(&absolute(path), flags, mode)
+    }
+
+    /// As [`Tree::set_attributes`] for a file that was made with its mode just now; cheaper, because no path is looked up.
+    pub(crate) fn set_new_attributes(&self, file: &File, attributes: &Attributes) -> io::Result<()> {
+        let Attributes { uid, gid, mode, mtime, xattrs } = attributes;
+        let target = Where::Fd(file.as_fd());
+        let stat = self.on_fd(|subject| self.monitor.stat(subject, target))?;
+        if (stat.stx_uid, stat.stx_gid) != (*uid, *gid) {
+            self.on_fd(|subject| self.monitor.chown(subject, target, Some(*uid), Some(*gid)))?;
+            if let Some(mode) = mode {
+                self.on_fd(|subject| self.monitor.chmod(subject, target, *mode))?;
+            }
+        }
+        for (name, value) in xattrs {
+            self.on_fd(|subject| self.monitor.set_xattr(subject, target, name, value, XattrWrite::Set))?;
+        }
+        match mtime {
+            Some(mtime) => self.on_fd(|subject| self.monitor.set_times(subject, target, &times(*mtime))),
+            None => Ok(()),
+        }
+    }
+
+    fn on_fd<T>(&self, act: impl FnOnce(&Subject<'_>) -> Result<Outcome<T>, Fault>) -> io::Result<T> {
+        self.with(b"/", |subject, _| act(subject))
     }
 
     pub(crate) fn symlink(&self, text: &[u8], path: &RootPath) -> io::Result<()> {
@@ -218,9 +243,12 @@ impl Tree {
                 self.monitor.set_xattr(subject, itself(at), name, value, XattrWrite::Set)
             })?;
         }
-        let time = Timespec { tv_sec: mtime.seconds, tv_nsec: mtime.nanoseconds.into() };
-        let times = Timestamps { last_access: time, last_modification: time };
-        self.with(&path, |subject, at| self.monitor.set_times(subject, itself(at), &times))
+        match mtime {
+            Some(mtime) => {
+                self.with(&path, |subject, at| self.monitor.set_times(subject, itself(at), &times(*mtime)))
+            }
+            None => Ok(()),
+        }
     }
 
     pub(crate) fn set_mode(&self, path: &RootPath, mode: u32) -> io::Result<()> {
@@ -267,7 +295,7 @@ impl Files for Tree {
         self.open_at(&absolute(path), OFlags::RDONLY | OFlags::NOFOLLOW, 0)
     }
 
-    fn xattrs(&self, path: &RootPath) -> io::Result<Xattrs> {
+    fn xattrs(&self, path: &RootPath, _file: Option<&File>) -> io::Result<Xattrs> {
         let path = absolute(path);
         let names = self.with(&path, |subject, at| self.monitor.list_xattrs(subject, itself(at)))?;
         let mut xattrs = Xattrs::new();
@@ -286,6 +314,11 @@ impl Files for Tree {
 /// What stands at a place, not what a link leads to.
 fn itself(at: At<'_>) -> Where<'_> {
     Where::Path(at, LastLink::NoFollow)
+}
+
+fn times(mtime: Timestamp) -> Timestamps {
+    let time = Timespec { tv_sec: mtime.seconds, tv_nsec: mtime.nanoseconds.into() };
+    Timestamps { last_access: time, last_modification: time }
 }
 
 fn absolute(path: &RootPath) -> Vec<u8> {

@@ -179,7 +179,7 @@ fn content(
     match &entry.kind {
         EntryKind::Directory => return Ok(()),
         EntryKind::File { .. } => {
-            let mut file = tree.create_file(place).map_err(write("create", place))?;
+            let mut file = tree.create_file(place, 0o600).map_err(write("create", place))?;
             loop {
                 let piece = reader.content().map_err(|error| Failed::Reader(error.to_string()))?;
                 if piece.is_empty() {
@@ -212,7 +212,7 @@ fn apply(tree: &Tree, place: &RootPath, attributes: &Virtual, mode: Option<u32>)
         uid: attributes.uid,
         gid: attributes.gid,
         mode,
-        mtime: attributes.mtime,
+        mtime: Some(attributes.mtime),
         xattrs: attributes.xattrs.clone(),
     };
     tree.set_attributes(place, &attributes).map_err(write("set the attributes of", place))

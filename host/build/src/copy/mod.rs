@@ -13,6 +13,7 @@ mod select;
 mod tests;
 
 use std::collections::BTreeMap;
+use std::fs::File;
 use std::io;
 
 use wbuild_layer::{RootPath, Timestamp};
@@ -29,6 +30,17 @@ pub(crate) struct Copier<'a> {
     /// `None` keeps the source's owner, which is root in a context.
     pub(crate) owner: Option<(u32, u32)>,
     pub(crate) chmod: Option<&'a Chmod>,
+    /// Whose modification times the copies get.
+    pub(crate) times: CopyTimes,
+}
+
+/// Whose modification times copies get.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum CopyTimes {
+    /// The sources'.
+    Kept,
+    /// The end of the step sets them all.
+    Set,
 }
 
 /// Whether a directory that is there already takes the source's attributes.
@@ -107,12 +119,25 @@ impl Copier<'_> {
         if let Some(parent) = target.parent() {
             self.make_dirs(&parent)?;
         }
-        self.make_room(&target, name)?;
-        let mut file = self.tree.create_file(&target).map_err(write("create", &target))?;
-        io::Write::write_all(&mut file, content.as_bytes()).map_err(write("write", &target))?;
         let node =
             Node { kind: Kind::File, mode: 0o644, uid: 0, gid: 0, mtime: Timestamp::default(), shared: None };
-        self.apply(&node, Default::default(), &target)
+        let attributes = self.wanted(&node, Default::default());
+        let mut file = self.create(name, &target, &attributes)?;
+        io::Write::write_all(&mut file, content.as_bytes()).map_err(write("write", &target))?;
+        self.tree.set_new_attributes(&file, &attributes).map_err(write("set the attributes of", &target))
+    }
+
+    /// Makes an empty file, in the place of what is there.
+    fn create(&self, source: &str, target: &RootPath, attributes: &Attributes) -> Result<File, FilesError> {
+        let mode = attributes.mode.unwrap_or(0o644);
+        match self.tree.create_file(target, mode) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                self.make_room(target, source)?;
+                self.tree.create_file(target, mode)
+            }
+            other => other,
+        }
+        .map_err(write("create", target))
     }
 
     /// The destination as a path without links: `name` within it where it is, or must be, a directory.
@@ -165,24 +190,24 @@ impl Copier<'_> {
         node: &Node,
         target: &RootPath,
     ) -> Result<(), FilesError> {
-        let kept = matches!(node.kind, Kind::File | Kind::Directory);
-        let xattrs = if kept {
-            from.xattrs(source).map_err(|error| unreadable(from, source, error))?
-        } else {
-            Default::default()
+        let xattrs = match node.kind {
+            Kind::Directory => from.xattrs(source, None).map_err(|error| unreadable(from, source, error))?,
+            _ => Default::default(),
         };
-        self.apply(node, xattrs, target)
+        let attributes = self.wanted(node, xattrs);
+        self.tree.set_attributes(target, &attributes).map_err(write("set the attributes of", target))
     }
 
-    fn apply(&self, node: &Node, xattrs: wbuild_layer::Xattrs, target: &RootPath) -> Result<(), FilesError> {
+    /// What the copy of `node` is to have.
+    fn wanted(&self, node: &Node, xattrs: wbuild_layer::Xattrs) -> Attributes {
         let (uid, gid) = self.owner.unwrap_or((node.uid, node.gid));
         let mode = match (self.chmod, node.kind) {
             (_, Kind::Symlink) => None,
             (Some(chmod), _) => Some(mode::apply(chmod, node.mode, node.is_dir())),
             (None, _) => Some(node.mode),
         };
-        let attributes = Attributes { uid, gid, mode, mtime: node.mtime, xattrs };
-        self.tree.set_attributes(target, &attributes).map_err(write("set the attributes of", target))
+        let mtime = (self.times == CopyTimes::Kept).then_some(node.mtime);
+        Attributes { uid, gid, mode, mtime, xattrs }
     }
 }
 
@@ -211,26 +236,30 @@ impl Walk<'_> {
             (self.note)(&format!("{source} is a socket and was left out"));
             return Ok(());
         }
-        self.copier.make_room(target, &source.to_string())?;
         if let Some(first) = what.shared.and_then(|inode| self.inodes.get(&inode)) {
+            self.copier.make_room(target, &source.to_string())?;
             return tree.hard_link(first, target).map_err(write("link", target));
-        }
-        match what.kind {
-            Kind::File => {
-                let mut content =
-                    self.from.open(source).map_err(|error| unreadable(self.from, source, error))?;
-                let mut file = tree.create_file(target).map_err(write("create", target))?;
-                io::copy(&mut content, &mut file).map_err(write("write", target))?;
-            }
-            Kind::Symlink => {
-                let text =
-                    self.from.read_link(source).map_err(|error| unreadable(self.from, source, error))?;
-                tree.symlink(&text, target).map_err(write("make the link", target))?;
-            }
-            kind => tree.make_node(target, kind).map_err(write("make the special file", target))?,
         }
         if let Some(inode) = what.shared {
             self.inodes.insert(inode, target.clone());
+        }
+        let unread = |error| unreadable(self.from, source, error);
+        if what.kind == Kind::File {
+            let mut content = self.from.open(source).map_err(unread)?;
+            let xattrs = self.from.xattrs(source, Some(&content)).map_err(unread)?;
+            let attributes = self.copier.wanted(what, xattrs);
+            let mut file = self.copier.create(&source.to_string(), target, &attributes)?;
+            io::copy(&mut content, &mut file).map_err(write("write", target))?;
+            return tree
+                .set_new_attributes(&file, &attributes)
+                .map_err(write("set the attributes of", target));
+        }
+        self.copier.make_room(target, &source.to_string())?;
+        if what.kind == Kind::Symlink {
+            let text = self.from.read_link(source).map_err(unread)?;
+            tree.symlink(&text, target).map_err(write("make the link", target))?;
+        } else {
+            tree.make_node(target, what.kind).map_err(write("make the special file", target))?;
         }
         self.copier.attributes(self.from, source, what, target)
     }
@@ -304,7 +333,7 @@ pub(crate) fn make_dirs(tree: &Tree, path: &RootPath, owner: (u32, u32)) -> Resu
             uid: owner.0,
             gid: owner.1,
             mode: Some(0o755),
-            mtime: Timestamp::default(),
+            mtime: None,
             xattrs: Default::default(),
         };
         tree.set_attributes(path, &attributes).map_err(write("set the attributes of", path))?;

@@ -59,7 +59,13 @@ impl Bench {
         let shape = if dest.ends_with('/') { DestShape::Directory } else { DestShape::AsIs };
         let path = if dest.len() > 1 { dest.trim_end_matches('/') } else { dest };
         let dest = CopyDest { path: path.to_owned(), shape };
-        let copier = Copier { tree: &tree, kind: self.kind, owner: self.owner, chmod: self.chmod.as_ref() };
+        let copier = Copier {
+            tree: &tree,
+            kind: self.kind,
+            owner: self.owner,
+            chmod: self.chmod.as_ref(),
+            times: CopyTimes::Set,
+        };
         copier.copy(&files, source, &dest, &mut |_| {})?;
         Ok(tree.finish(MtimeRule::SetTo(TIME)).unwrap().0)
     }
@@ -288,7 +294,8 @@ fn a_copy_between_trees_keeps_owners_but_not_the_views() {
     chowned.copy("f", "/data/");
     let from = Tree::open(&chowned.dir.path().join("tree"), "stage 0", JournalCheck::Off).unwrap();
     let tree = Tree::open(&bench.dir.path().join("tree"), "test", JournalCheck::FullWalk).unwrap();
-    let copier = Copier { tree: &tree, kind: CopyKind::Copy, owner: None, chmod: None };
+    let copier =
+        Copier { tree: &tree, kind: CopyKind::Copy, owner: None, chmod: None, times: CopyTimes::Kept };
     let source = CopySource::Path { pattern: "/".to_owned(), written: "/".to_owned() };
     let dest = CopyDest { path: "/".to_owned(), shape: DestShape::Directory };
     copier.copy(&from, &source, &dest, &mut |_| {}).unwrap();
