@@ -187,12 +187,6 @@ impl Monitor {
         }
     }
 
-    /// True if this inode, by device and number, is the tree's or a graft's device: its stat needs the guest's view.
-    #[must_use]
-    pub fn concerns(&self, stat: &Statx) -> bool {
-        self.is_ours(stat)
-    }
-
     pub(crate) fn root(&self) -> &Root {
         &self.root
     }

@@ -10,7 +10,7 @@ use super::{Answer, done};
 use crate::dac::{Want, may};
 use crate::permit::{Concern, Operation, Permit};
 use crate::request::{AccessAs, Executable};
-use crate::resolve::{Goal, Node, Reached};
+use crate::resolve::Node;
 use crate::{
     At, Base, Capabilities, CapabilitySet, Credentials, Errno, Fault, LastLink, Monitor, Outcome, Subject,
     Where,
@@ -196,22 +196,6 @@ impl Monitor {
         let node = done!(self.node(subject, Where::Path(at, LastLink::Follow))?);
         let permit = self.permit(subject, Use { node, want: Want::WRITE, kind: Used::AsSocket })?;
         Ok(Outcome::Done(permit.fd()))
-    }
-
-    /// The place in a view that a path leads to, or `None` if it leads anywhere else or nowhere; for callers that answer a whole family themselves.
-    ///
-    /// # Errors
-    /// As Linux has them for the way there.
-    pub fn is_view(
-        &self,
-        subject: &Subject<'_>,
-        at: At<'_>,
-        last: LastLink,
-    ) -> Result<Option<crate::ViewPath>, Fault> {
-        match self.reach(subject, at, Goal::OrPlace(last), rustix::fs::ResolveFlags::empty())? {
-            Reached::View(place) => Ok(Some(place)),
-            _ => Ok(None),
-        }
     }
 }
 

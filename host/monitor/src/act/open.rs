@@ -3,15 +3,15 @@
 //! A file is opened through the descriptor that was checked, so nothing a guest does to names between check and open has an effect. The kernel alone
 //! opens only what it may find by itself for reading, where neither policy nor permission bits nor a FIFO have a say.
 
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 
 use rustix::fs::{OFlags, ResolveFlags};
 use wbuild_rootfs::raw::{self, Fresh};
 use wbuild_rootfs::{S_IFDIR, S_IFIFO, S_IFLNK, S_IFMT, S_IFREG, S_IFSOCK};
 
+use super::Answer;
 use super::attributes::Held;
 use super::place::Spot;
-use super::{Answer, done};
 use crate::dac::{NewKind, Want, may, owns};
 use crate::permit::{Concern, Operation, Permit};
 use crate::request::{OpenRequest, Opened, OpenedAccess, OpenedFile};
@@ -268,23 +268,5 @@ impl Monitor {
             return Err(Errno::NOTDIR.into());
         }
         Ok(Outcome::Done(Opened::Path(node.fd)))
-    }
-
-    /// Opens anew, with `flags`, what a descriptor of the guest's is open on (`/proc/self/fd/N`), with the permissions of a first open. Answers
-    /// [`Outcome::Object`] for what is no file of the tree or a graft.
-    ///
-    /// # Errors
-    /// As Linux has them (man 2 open).
-    pub fn reopen(&self, subject: &Subject<'_>, fd: BorrowedFd<'_>, flags: OFlags) -> Answer<Opened> {
-        let node = done!(self.node(subject, crate::Where::Fd(fd))?);
-        if flags.contains(OFlags::PATH) {
-            return Ok(Outcome::Done(Opened::Path(node.fd)));
-        }
-        if flags.contains(OFlags::CREATE | OFlags::EXCL) {
-            return Err(Errno::EXIST.into());
-        }
-        let held = self.held(node)?;
-        let flags = flags.difference(OFlags::CREATE | OFlags::EXCL);
-        Ok(Outcome::Done(self.permit(subject, Open { held, flags })?.act(self, subject)?))
     }
 }

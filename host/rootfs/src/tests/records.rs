@@ -184,3 +184,33 @@ fn xattrs_are_limited_and_know_create_from_replace() {
     assert_eq!(set("user.c", &[0; 1000], XattrWrite::Set), Err(Errno::NOSPC));
     assert_eq!(tree.remove_xattr("a", "user.c"), Err(Errno::NODATA));
 }
+
+#[test]
+fn as_root_everything_belongs_to_the_scratch_user() {
+    if !rustix::process::geteuid().is_root() {
+        // Only root gives files away; an ordinary user's are its own.
+        return;
+    }
+    rustix::process::umask(rustix::fs::Mode::empty());
+    let dir = tempfile::tempdir_in("/tmp").unwrap();
+    let path = dir.path().join("tree");
+    let owner = Owner::Scratch { uid: 65_321, gid: 65_322 };
+    let tree = Tree { root: Root::create(&path, owner).unwrap(), path, _dir: dir };
+    tree.make_dir("d").unwrap();
+    tree.create("d/f", b"x").unwrap();
+    tree.symlink("f", "d/l").unwrap();
+    tree.make_fifo("d/p").unwrap();
+    tree.make_node("d/n", Special::Char(Device { major: 1, minor: 3 })).unwrap();
+    tree.make_socket("d/s").unwrap();
+    tree.link_nameless("d/t", b"x").unwrap();
+    tree.root.persist().unwrap();
+    let output = std::process::Command::new("find")
+        .arg(&tree.path)
+        .args(["-not", "(", "-uid", "65321", "-gid", "65322", ")", "-print"])
+        .output()
+        .unwrap();
+    assert_eq!(String::from_utf8_lossy(&output.stdout), "");
+    let mut stat = tree.found("d/f").unwrap().stat;
+    tree.root.records().show(&mut stat);
+    assert_eq!((stat.stx_uid, stat.stx_gid), (0, 0));
+}
