@@ -99,7 +99,8 @@ fn target(call: &Call<'_>, pid: i32) -> Result<Target, Fault> {
     if pid == 0 || pid == tid || pid == tgid {
         return Ok(Target { thread: Pid::from_raw(tid).ok_or(Errno::SRCH)?, own: Own::Yes });
     }
-    let thread = Pid::from_raw(pid).filter(|_| pid > 0).ok_or(Errno::SRCH)?;
+    // No process has a negative number, and `Pid` refuses one by a panic.
+    let thread = Some(pid).filter(|pid| *pid > 0).and_then(Pid::from_raw).ok_or(Errno::SRCH)?;
     let other = call.step().identities.of(thread).map_err(|_| Errno::SRCH)?;
     let (mine, theirs) = (state(call)?, &other.identity.credentials);
     let mine = &mine.identity.credentials;

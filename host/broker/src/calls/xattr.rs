@@ -159,7 +159,12 @@ fn aim_at(call: &Call<'_>, frame: &Frame<'_>) -> Result<Aim, Fault> {
     if flags & !(at_flag::SYMLINK_NOFOLLOW | at_flag::EMPTY_PATH) != 0 {
         return Err(Errno::INVAL.into());
     }
-    frame.aim(call.int(0), call.path(1)?, no_follow(flags), EmptyPath::from_flags(flags))
+    let (dirfd, path, empty) = (call.int(0), call.path(1)?, EmptyPath::from_flags(flags));
+    if path.is_empty() && empty == EmptyPath::Allowed && dirfd != AT_FDCWD {
+        // Unlike the other *at calls these refuse `O_PATH` descriptors.
+        return frame.aim_open_fd(dirfd);
+    }
+    frame.aim(dirfd, path, no_follow(flags), empty)
 }
 
 /// The attribute's name: ERANGE for an empty or too long one, as the kernel has it.

@@ -81,6 +81,33 @@ int main(int argc, char **argv) {
     T(prlimit(getpid(), RLIMIT_NOFILE, NULL, &limit));
     T(limit.rlim_cur);
     T(prlimit(1 << 22, RLIMIT_NOFILE, NULL, &limit));
+    T(prlimit(-1, RLIMIT_NOFILE, NULL, &limit));
+    T(prlimit(INT_MIN, RLIMIT_LOCKS, NULL, &limit));
+    head = (struct __user_cap_header_struct){_LINUX_CAPABILITY_VERSION_3, -1};
+    T(syscall(SYS_capget, &head, data));
+    T(syscall(SYS_capset, &head, data));
+    // Another process of ours, and one of somebody else's.
+    int gate[2];
+    T(pipe(gate));
+    pid_t other = fork();
+    if (!other) {
+        char byte;
+        close(gate[1]);
+        _exit(read(gate[0], &byte, 1) != 0);
+    }
+    limit = (struct rlimit){50, 60};
+    T(prlimit(other, RLIMIT_NOFILE, &limit, NULL));
+    limit.rlim_cur = 0;
+    T(prlimit(other, RLIMIT_NOFILE, NULL, &limit));
+    T(limit.rlim_cur);
+    T(prlimit(other, RLIMIT_LOCKS, NULL, &limit));
+    T(limit.rlim_cur);
+    AS(1000, {
+        T(prlimit(other, RLIMIT_NOFILE, NULL, &limit));
+        T(prlimit(other, RLIMIT_LOCKS, NULL, &limit));
+    });
+    close(gate[1]);
+    T(waitpid(other, NULL, 0) == other);
     T(syscall(SYS_prlimit64, 0, 99, NULL, &limit));
     T(syscall(SYS_getrlimit, RLIMIT_NOFILE, &limit));
 

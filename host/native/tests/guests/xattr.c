@@ -86,6 +86,28 @@ int main(void) {
     T(fsetxattr(path, "user.b", "x", 1, 0));
     T(fgetxattr(99, "user.b", value, sizeof value));
 
+    // The calls of Linux 6.13.
+    struct xattr_args_ {
+        uint64_t value;
+        uint32_t size, flags;
+    } args = {(uint64_t)(uintptr_t)"at", 2, 0};
+    int here = open(".", O_RDONLY | O_DIRECTORY);
+    T(syscall(463, here, "f", 0, "user.a", &args, sizeof args));
+    args.flags = XATTR_CREATE;
+    T(syscall(463, here, "f", 0, "user.a", &args, sizeof args));
+    T(syscall(463, here, "f", 0x40, "user.a", &args, sizeof args));
+    T(syscall(463, here, "f", 0, "user.a", &args, 8));
+    T(syscall(464, here, "f", 0, "user.a", &args, sizeof args));
+    args = (struct xattr_args_){(uint64_t)(uintptr_t)value, sizeof value, 0};
+    T(syscall(464, here, "f", 0, "user.a", &args, sizeof args));
+    T(syscall(464, fd, "", AT_EMPTY_PATH, "user.a", &args, sizeof args));
+    T(syscall(464, path, "", AT_EMPTY_PATH, "user.a", &args, sizeof args));
+    T(syscall(464, here, "l", AT_SYMLINK_NOFOLLOW, "user.a", &args, sizeof args));
+    T(syscall(465, here, "f", 0, value, sizeof value) > 0);
+    T(syscall(465, here, "none", 0, value, sizeof value));
+    T(syscall(466, here, "f", 0, "user.a"));
+    T(syscall(466, here, "f", 0, "user.a"));
+
     T(rename("f", "moved"));
     list("moved");
     T(chmod("moved", 0644));
