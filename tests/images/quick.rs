@@ -5,8 +5,11 @@ use std::io::Read;
 use std::path::PathBuf;
 use wbuild_tests::base;
 use wbuild_tests::demo;
+use wbuild_tests::image;
 use wbuild_tests::layout::Image;
+use wbuild_tests::pod::Pod;
 use wbuild_tests::project::{Project, pod, pod_of_a_random_user};
+use wbuild_tests::seccomp::Profile;
 use wbuild_tests::session::{Caller, Output};
 use wbuild_tests::workspace::{Scratch, root};
 
@@ -50,8 +53,20 @@ fn every_caller_makes_the_same_image() {
     let dockerfile = dockerfile.replace("ARG BASE=busybox:latest", "ARG BASE=base");
     let project = Project::new(&base::busybox().unwrap(), &dockerfile).unwrap();
     project.file("greeting.txt", "hello\n").unwrap();
-    let callers =
-        [pod().unwrap(), pod_of_a_random_user().unwrap(), Caller::User(12_345), Caller::Root, pod().unwrap()];
+    let with = |profile| {
+        let mut pod = Pod::new(&image::pod_rootfs().unwrap()).unwrap();
+        pod.profile(profile);
+        Caller::Pod(Box::new(pod))
+    };
+    let callers = [
+        pod().unwrap(),
+        pod_of_a_random_user().unwrap(),
+        with(Profile::ContainersCommon),
+        with(Profile::Unconfined),
+        Caller::User(12_345),
+        Caller::Root,
+        pod().unwrap(),
+    ];
     let digests = callers.map(|caller| {
         let shown = caller.to_string();
         let built = project.build(caller).unwrap_or_else(|error| panic!("{shown}: {error:#}"));

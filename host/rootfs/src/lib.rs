@@ -4,6 +4,8 @@
 //! extended attributes) stands in the records, and what happened to it in the journal. Nothing here decides whether something
 //! may happen: only the reference monitor (and unpacking) may call the raw operations.
 
+#![forbid(unsafe_code)]
+
 mod check;
 mod collect;
 mod error;

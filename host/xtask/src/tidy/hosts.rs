@@ -1,6 +1,6 @@
 //! No committed file names a host on the network but the few that are listed, nor a path of one machine.
 //!
-//! What a machine downloads from is that machine's configuration. `Cargo.lock` is written by cargo and not looked at.
+//! What a machine downloads from is that machine's configuration. Lock files are written by other tools and not looked at.
 
 use super::{File, Findings};
 
@@ -30,7 +30,8 @@ const HOSTS: &[&str] = &[
 const MACHINES: &[[&str; 2]] = &[["/work", "/main"], ["/work", "/shared"], ["/work", "/team"]];
 
 pub(super) fn check(files: &[File], findings: &mut Findings) {
-    for file in files.iter().filter(|file| !file.path.ends_with("Cargo.lock")) {
+    let written = ["Cargo.lock", "package-lock.json"];
+    for file in files.iter().filter(|file| !written.iter().any(|name| file.path.ends_with(name))) {
         for (index, line) in file.text.lines().enumerate() {
             let place = format!("{}:{}", file.path.display(), index + 1);
             for host in hosts(line).filter(|host| !is_allowed(host)) {
