@@ -140,6 +140,17 @@ int main(void) {
     T(faccessat(proc, "../version", R_OK, 0));
     T(readlinkat(proc, "cwd", text, sizeof text));
     F(openat(proc, "comm", O_RDONLY));
+    // Numbers that are no process, thread or descriptor (a broker panicked at negative ones).
+    S("/proc/-5");
+    S("/proc/-5/status");
+    S("/proc/+1");
+    S("/proc/0");
+    S("/proc/2147483648");
+    S("/proc/self/task/-1");
+    S("/proc/self/task/-1/status");
+    S("/proc/self/task/0/status");
+    S("/proc/self/fd/-1");
+    S("/proc/self/fd/01");
     struct statfs fs;
     T(statfs("/proc", &fs));
     T(fs.f_type == 0x9fa0);

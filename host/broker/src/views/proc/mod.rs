@@ -52,7 +52,8 @@ fn place<'a>(caller: &Caller<'_>, rest: &'a [u8]) -> Result<Place<'a>, Fault> {
 
 fn process_number(name: &[u8]) -> Option<Pid> {
     let text = std::str::from_utf8(name).ok()?;
-    let number: i32 = text.parse().ok().filter(|number: &i32| number.to_string() == text)?;
+    // A negative number is no process, and `Pid` refuses it by a panic.
+    let number: i32 = text.parse().ok().filter(|number: &i32| *number > 0 && number.to_string() == text)?;
     Pid::from_raw(number)
 }
 

@@ -103,7 +103,7 @@ fn leaf(beneath: &[u8]) -> Result<Leaf<'_>, Errno> {
         [b"map_files"] => Leaf::Closed,
         [b"fd", number] => Leaf::Descriptor(parse(number).filter(|fd| *fd >= 0).ok_or(Errno::NOENT)?),
         [b"task", thread, ..] => {
-            let tid = parse(thread).and_then(Pid::from_raw).ok_or(Errno::NOENT)?;
+            let tid = parse(thread).filter(|tid| *tid > 0).and_then(Pid::from_raw).ok_or(Errno::NOENT)?;
             let start = b"task/".len() + thread.len() + 1;
             Leaf::Thread(tid, beneath.get(start..).unwrap_or_default())
         }
