@@ -10,4 +10,5 @@ mod job;
 mod own;
 mod push;
 mod quick;
+mod refusals;
 mod times;

@@ -8,6 +8,7 @@ use anyhow::{Context, Result};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// Builds the image of `artifacts` with the binary in it, as root without any RUN step, and writes it as the OCI
 /// layout `dir`, which must not exist yet.
@@ -49,6 +50,7 @@ pub fn pod_rootfs() -> Result<PathBuf> {
         key.push_str(&layout::digest(file)?.0["sha256:".len()..][..16]);
     }
     let dir = workspace::cache("pod")?.join(key);
+    remove_old(&workspace::cache("pod")?)?;
     let rootfs = dir.join("rootfs");
     if rootfs.exists() {
         return Ok(rootfs);
@@ -64,4 +66,18 @@ pub fn pod_rootfs() -> Result<PathBuf> {
     command::run(unpack)?.success()?;
     fs::rename(&making, &dir)?;
     Ok(rootfs)
+}
+
+/// Images of binaries that nobody has run for a day are removed: each build of wbuild makes a new one.
+fn remove_old(images: &Path) -> Result<()> {
+    if !images.exists() {
+        return Ok(());
+    }
+    for entry in fs::read_dir(images)? {
+        let entry = entry?;
+        if entry.metadata()?.modified()?.elapsed().is_ok_and(|age| age > Duration::from_secs(24 * 60 * 60)) {
+            fs::remove_dir_all(entry.path())?;
+        }
+    }
+    Ok(())
 }

@@ -47,6 +47,7 @@ pub(crate) fn ensure(uses: &[For]) -> Result<()> {
     if missing.is_empty() {
         return Ok(());
     }
+    println!("setup: installing {}", missing.join(" "));
     for (name, _, why) in PACKAGES.iter().filter(|(name, ..)| missing.contains(name)) {
         println!("setup: {name}: {why}");
     }

@@ -53,7 +53,8 @@ pub(super) fn run(rounds: &Rounds) -> Result<()> {
     for case in cases(made.path())?.iter().filter(|case| rounds.selects(case.name)) {
         let mut all = Contestant::ALL.map(|contestant| Series::new(contestant.name()));
         for round in 0..rounds.rounds {
-            for (contestant, series) in Contestant::ALL.into_iter().zip(&mut all) {
+            let pairs = Contestant::ALL.into_iter().zip(&mut all);
+            for (contestant, series) in pairs.filter(|(contestant, _)| rounds.runs(contestant.name())) {
                 let sample = bench.sample(case, contestant, round);
                 let sample = sample.with_context(|| format!("{}: {}", case.name, contestant.name()))?;
                 eprintln!("{}: {}: {sample:?}", case.name, contestant.name());

@@ -26,11 +26,18 @@ pub(crate) struct Rounds {
     /// Only the cases whose name contains this
     #[arg(long)]
     case: Option<String>,
+    /// Leave out the contestants whose name contains this
+    #[arg(long)]
+    without: Vec<String>,
 }
 
 impl Rounds {
     fn selects(&self, case: &str) -> bool {
         self.case.as_ref().is_none_or(|part| case.contains(part.as_str()))
+    }
+
+    fn runs(&self, contestant: &str) -> bool {
+        !self.without.iter().any(|part| contestant.contains(part.as_str()))
     }
 }
 
