@@ -7,6 +7,8 @@ use wbuild_layer::{Blob, ChangeSet, RootPath, Threads, WriteError, write_layer};
 use wbuild_oci::Compression;
 use wbuild_store::{Expected, Store, StoreError};
 
+use crate::background::Background;
+
 /// Why a layer was not committed.
 #[derive(Debug, thiserror::Error)]
 pub enum CommitError {
@@ -18,14 +20,16 @@ pub enum CommitError {
     Store(#[from] StoreError),
 }
 
-/// Writes the layer of `changes`, whose files `open` gives, and puts it into the store.
+/// Writes the layer of `changes`, whose files `open` gives, and puts it into the store: it is there once `syncs` was waited
+/// for, so that the next step runs while the disk works.
 pub(crate) fn commit(
     store: &Store,
+    syncs: &Background,
     changes: &ChangeSet,
     open: impl FnMut(&RootPath) -> io::Result<File>,
 ) -> Result<Blob, CommitError> {
     let ingest = store.ingest(Expected::hashed_by_writer())?;
     let (ingest, blob) = write_layer(changes, open, Compression::Gzip, Threads::available(), ingest)?;
-    ingest.commit_as(blob.digest)?;
+    syncs.start(move || ingest.commit_as(blob.digest).map(drop))?;
     Ok(blob)
 }

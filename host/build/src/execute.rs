@@ -4,12 +4,14 @@
 //! built FROM it where nobody else reads it any more; else that stage unpacks the same layers again.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use wbuild_plan::{
     Action, Base, ContextKind, CopyFrom, ImageOrigin, ImageRequest, Plan, Request, Stage, StageId,
 };
 
+use crate::background::Background;
 use crate::context::ContextFiles;
 use crate::epoch::Times;
 use crate::error::{BuildError, FilesError};
@@ -26,7 +28,7 @@ use crate::stage::{ParkedTree, Sources, StageRunner, StageState};
 /// # Errors
 /// See [`BuildError`]. Trees and scratch directories are gone in any case; blobs of steps that were done stay.
 pub fn build(request: &BuildRequest, wiring: &Wiring) -> Result<Built, BuildError> {
-    let reporter = Reporter::new(std::sync::Arc::clone(&wiring.progress));
+    let reporter = Reporter::new(Arc::clone(&wiring.progress));
     let running =
         reporter.start(&format!("[internal] load build definition from {}", request.dockerfile_name));
     let file = wbuild_dockerfile::parse(&request.dockerfile)?;
@@ -34,7 +36,7 @@ pub fn build(request: &BuildRequest, wiring: &Wiring) -> Result<Built, BuildErro
     let asked = plan_request(request);
     let mut images = ImageSet::new(
         &wiring.store,
-        std::sync::Arc::clone(&wiring.remote),
+        Arc::clone(&wiring.remote),
         &request.contexts,
         &reporter,
         &wiring.cancel,
@@ -58,6 +60,8 @@ pub fn build(request: &BuildRequest, wiring: &Wiring) -> Result<Built, BuildErro
         images,
         done: BTreeMap::new(),
         image_trees: BTreeMap::new(),
+        syncs: Arc::default(),
+        removals: Background::default(),
         now: SystemTime::now()
             .duration_since(UNIX_EPOCH)
             .map_or(0, |since| i64::try_from(since.as_secs()).unwrap_or(0)),
@@ -90,6 +94,10 @@ struct Executor<'a> {
     done: BTreeMap<StageId, StageState>,
     /// Trees of images that a COPY --from names.
     image_trees: BTreeMap<ImageRequest, ParkedTree>,
+    /// Layers on their way to the disk.
+    syncs: Arc<Background>,
+    /// Trees that are being removed.
+    removals: Background,
     /// Seconds since 1970 when the build began.
     now: i64,
 }
@@ -100,7 +108,7 @@ impl Executor<'_> {
         for stage in &plan.stages {
             let state = self.stage(stage)?;
             self.done.insert(stage.id, state);
-            self.drop_unneeded(stage.id);
+            self.drop_unneeded(stage.id)?;
         }
         // A plan has at least its target.
         let Some(target) = plan.stages.last() else { return Err(BuildError::Cancelled) };
@@ -127,6 +135,7 @@ impl Executor<'_> {
             resolv_conf: &self.request.resolv_conf,
             journal_check: self.request.journal_check,
             times: Times::new(stage.epoch, self.now),
+            syncs: Arc::clone(&self.syncs),
             stage,
         };
         let mut sources = StageSources { executor: self };
@@ -165,20 +174,22 @@ impl Executor<'_> {
     }
 
     /// Removes the trees that nothing needs any more: a build's disk use is what it still works with.
-    fn drop_unneeded(&mut self, now: StageId) {
+    fn drop_unneeded(&mut self, now: StageId) -> Result<(), BuildError> {
         let unneeded: Vec<StageId> =
             self.done.keys().copied().filter(|id| self.readers_after(*id, now) == 0).collect();
         for id in unneeded {
-            if let Some(state) = self.done.get_mut(&id) {
-                state.tree = None;
+            if let Some(tree) = self.done.get_mut(&id).and_then(|state| state.tree.take()) {
+                self.removals.start(move || tree.remove())?;
             }
         }
+        Ok(())
     }
 
     fn finish(&mut self, target: &Stage) -> Result<Built, BuildError> {
         if let Some(image) = self.bottom(target) {
             self.images.fetch(&image)?;
         }
+        self.syncs.wait()?;
         let running = self.reporter.start("exporting to image");
         let times = Times::new(target.epoch, self.now);
         let state = self.done.get(&target.id);
@@ -190,6 +201,7 @@ impl Executor<'_> {
         running.done();
         let BuildRequest { tags, outputs, .. } = self.request;
         let pushed = export(&self.wiring.store, &mut self.images, self.reporter, &manifest, tags, outputs)?;
+        self.removals.wait()?;
         Ok(Built { manifest, config: config.digest, platform: growing.platform(), pushed })
     }
 
@@ -210,6 +222,7 @@ impl Executor<'_> {
         {
             self.images.fetch(&image)?;
         }
+        self.syncs.wait()?;
         let Some(state) = self.done.get_mut(&id) else { return Err(BuildError::Cancelled) };
         let tree = match state.tree.take() {
             Some(tree) => tree,

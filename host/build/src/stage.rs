@@ -5,6 +5,7 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use cap_std::fs::Dir;
 use wbuild_layer::{Blob, ChangeSet, Expected};
@@ -12,8 +13,9 @@ use wbuild_monitor::{JournalCheck, MtimeRule};
 use wbuild_oci::Descriptor;
 use wbuild_plan::{Action, Copy, CopyFrom, LayerKind, Run, Stage, Step, Workdir};
 use wbuild_rootfs::Layer;
-use wbuild_store::Tree as Home;
+use wbuild_store::{StoreError, Tree as Home};
 
+use crate::background::Background;
 use crate::commit::commit;
 use crate::copy::{Copier, CopyTimes, make_dirs};
 use crate::epoch::{Times, Writer};
@@ -73,6 +75,11 @@ impl ParkedTree {
         &self.path
     }
 
+    /// Removes the tree.
+    pub(crate) fn remove(self) -> Result<(), StoreError> {
+        self.home.remove()
+    }
+
     /// A new empty directory for one step.
     fn scratch(&mut self) -> Result<(Dir, PathBuf, String), BuildError> {
         self.scratches += 1;
@@ -111,6 +118,8 @@ pub(crate) struct StageRunner<'a> {
     pub(crate) resolv_conf: &'a [u8],
     pub(crate) journal_check: JournalCheck,
     pub(crate) times: Times,
+    /// Layers on their way to the disk.
+    pub(crate) syncs: Arc<Background>,
     pub(crate) stage: &'a Stage,
 }
 
@@ -153,6 +162,7 @@ impl StageRunner<'_> {
         if state.tree.is_some() {
             return Ok(());
         }
+        self.syncs.wait()?;
         let layers = state.image.layers_with_diff_ids();
         let tree = if layers.is_empty() {
             ParkedTree::unpack(self.wiring, &layers, &self.stage.name)?
@@ -225,7 +235,7 @@ impl StageRunner<'_> {
         if !wanted && changes.is_empty() {
             return Ok(None);
         }
-        commit(&self.wiring.store, changes, |path| tree.open(path))
+        commit(&self.wiring.store, &self.syncs, changes, |path| tree.open(path))
             .map(Some)
             .map_err(|error| BuildError::Tree { name: step.name.clone(), source: Box::new(error.into()) })
     }
