@@ -14,6 +14,7 @@ pub mod identity;
 pub mod serve;
 pub mod sockets;
 pub mod step;
+pub mod sysv;
 pub mod table;
 pub mod task;
 pub mod views;

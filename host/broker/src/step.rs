@@ -4,13 +4,17 @@ use std::path::Path;
 use std::sync::Arc;
 
 use rustix::fs::{Mode, OFlags};
-use wbuild_monitor::{At, Base, Broken, Credentials, Fault, GuestPath, LastLink, Monitor, NoViews, Outcome, Process, Subject, Where};
+use wbuild_monitor::{
+    At, Base, Broken, Credentials, Fault, GuestPath, LastLink, Monitor, NoViews, Outcome, Process, Subject,
+    Where,
+};
 
 use crate::calls::handle::Handles;
 use crate::calls::inotify::Watches;
 use crate::exec::Execs;
 use crate::identity::{Carrier, Cwd, Identities, Identity, State, StepId, Tag};
 use crate::sockets::Sockets;
+use crate::sysv::SysV;
 use crate::views::StepViews;
 
 /// The step-wide state, shared by every receiver and job thread.
@@ -27,6 +31,8 @@ pub struct Step {
     pub watches: Watches,
     /// What the guests' `O_PATH` descriptors stand for.
     pub handles: Handles,
+    /// System V objects.
+    pub sysv: SysV,
     /// How programs are started.
     pub exec: Execs,
 }
@@ -45,15 +51,28 @@ impl Step {
         exec: Execs,
     ) -> Result<(Self, Tag), Broken> {
         let carrier = Carrier::choose().map_err(|error| Broken::new("no step can run here", error))?;
-        let proc = rustix::fs::open("/proc", OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
-            .map_err(|errno| Broken::new("cannot open /proc", errno))?;
+        let proc =
+            rustix::fs::open("/proc", OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
+                .map_err(|errno| Broken::new("cannot open /proc", errno))?;
         let cwd = first_cwd(&monitor, process)?;
         let views = StepViews::new(scratch, &process.hostname)?;
         let sockets = Sockets::new(scratch)?;
         let identities = Identities::new(id, carrier, proc);
         let identity = Identity::of_step(process.uid, process.gid, process.groups.clone());
         let tag = identities.enter(State::first(identity, Arc::new(cwd)));
-        Ok((Self { monitor, identities, views, sockets, watches: Watches::default(), handles: Handles::new(), exec }, tag))
+        Ok((
+            Self {
+                monitor,
+                identities,
+                views,
+                sockets,
+                watches: Watches::default(),
+                handles: Handles::new(),
+                exec,
+                sysv: SysV::default(),
+            },
+            tag,
+        ))
     }
 }
 

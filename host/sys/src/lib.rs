@@ -15,5 +15,6 @@ pub mod probe;
 pub mod process;
 pub mod ptrace;
 pub mod seccomp;
+pub mod sysv;
 
 mod outcome;

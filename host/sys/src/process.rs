@@ -73,7 +73,8 @@ pub fn parents() -> Result<std::collections::HashMap<i32, i32>, Errno> {
 /// Field 4 of /proc/PID/stat; `None` when it is gone.
 fn parent_of(proc: &OwnedFd, pid: i32) -> Option<i32> {
     let name = format!("{pid}/stat");
-    let file = rustix::fs::openat(proc, name.as_str(), OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).ok()?;
+    let file =
+        rustix::fs::openat(proc, name.as_str(), OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).ok()?;
     let mut text = [0; 1024];
     let length = rustix::io::read(&file, &mut text).ok()?;
     // The name of the program stands in parentheses and may hold any byte; the last one ends it.

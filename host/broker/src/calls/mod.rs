@@ -18,6 +18,7 @@ pub mod scheduling;
 pub mod size;
 pub mod socket;
 pub mod stat;
+pub mod sysv;
 pub mod times;
 pub mod xattr;
 

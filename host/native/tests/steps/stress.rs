@@ -59,3 +59,15 @@ fn vfork_and_exec_survive_a_rain_of_signals() {
 fn threads_that_are_not_leaders_execute() {
     holds("thread_execs");
 }
+
+#[test]
+fn system_v_objects_work_and_keep_to_their_step() {
+    holds("system_v");
+    // Two steps use the same key, which natively would be one object.
+    let benches = [Bench::new(As::Tester), Bench::new(As::Tester)];
+    let mut steps: Vec<_> =
+        benches.iter().map(|bench| bench.step_command(&["stress", "system_v"]).spawn().unwrap()).collect();
+    for step in &mut steps {
+        assert!(step.wait().unwrap().success());
+    }
+}

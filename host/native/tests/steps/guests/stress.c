@@ -9,7 +9,11 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
+#include <sys/ipc.h>
+#include <sys/msg.h>
 #include <sys/resource.h>
+#include <sys/sem.h>
+#include <sys/shm.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -228,6 +232,40 @@ static int thread_execs(void) {
 	return 0;
 }
 
+// Objects are shared by key between processes and can be removed.
+static int system_v(void) {
+	int memory = shmget(4711, 4096, IPC_CREAT | IPC_EXCL | 0600), sem = semget(4711, 1, IPC_CREAT | 0600), queue = msgget(4711, IPC_CREAT | 0600);
+	CHECK(memory >= 0 && sem >= 0 && queue >= 0);
+	CHECK(shmget(4711, 4096, IPC_CREAT | IPC_EXCL | 0600) == -1 && errno == EEXIST);
+	CHECK(shmget(4712, 4096, 0600) == -1 && errno == ENOENT);
+	pid_t child = fork();
+	CHECK(child >= 0);
+	struct { long type; char text[8]; } message = {1, "hello"};
+	if (child == 0) {
+		char *at = shmat(shmget(4711, 4096, 0), NULL, 0);
+		CHECK(at != (void *)-1);
+		strcpy(at, "shared");
+		CHECK(msgsnd(msgget(4711, 0), &message, sizeof message.text, 0) == 0);
+		struct sembuf up = {0, 1, 0};
+		CHECK(semop(semget(4711, 1, 0), &up, 1) == 0);
+		_exit(0);
+	}
+	struct sembuf down = {0, -1, 0};
+	CHECK(semop(sem, &down, 1) == 0);
+	memset(&message, 0, sizeof message);
+	CHECK(msgrcv(queue, &message, sizeof message.text, 0, 0) == sizeof message.text && strcmp(message.text, "hello") == 0);
+	char *at = shmat(memory, NULL, 0);
+	CHECK(at != (void *)-1 && strcmp(at, "shared") == 0);
+	struct shmid_ds ds;
+	CHECK(shmctl(memory, IPC_STAT, &ds) == 0 && ds.shm_segsz == 4096);
+	CHECK(shmctl(memory, IPC_RMID, NULL) == 0 && semctl(sem, 0, IPC_RMID) == 0 && msgctl(queue, IPC_RMID, NULL) == 0);
+	CHECK(shmget(4711, 4096, 0) == -1 && errno == ENOENT);
+	CHECK(strcmp(at, "shared") == 0);
+	int status;
+	CHECK(waitpid(child, &status, 0) == child && status == 0);
+	return 0;
+}
+
 // Forks without end until something outside ends it.
 static int fork_storm(void) {
 	struct rlimit limit = {200, 200};
@@ -246,7 +284,7 @@ int main(int argc, char **argv) {
 	static const struct { const char *name; int (*run)(void); } programs[] = {
 		{"write_close_exec", write_close_exec}, {"flocks", flocks}, {"chdir_against_umask", chdir_against_umask},
 		{"exec_too_big", exec_too_big}, {"many_arguments", many_arguments}, {"threads_spawn", threads_spawn},
-		{"spawn_in_a_signal_storm", spawn_in_a_signal_storm}, {"thread_execs", thread_execs}, {"fork_storm", fork_storm}};
+		{"spawn_in_a_signal_storm", spawn_in_a_signal_storm}, {"thread_execs", thread_execs}, {"system_v", system_v}, {"fork_storm", fork_storm}};
 	if (argc > 2) rounds = atoi(argv[2]);
 	for (size_t i = 0; i < sizeof programs / sizeof *programs; i++)
 		if (argc > 1 && strcmp(argv[1], programs[i].name) == 0) return programs[i].run();
