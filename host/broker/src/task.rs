@@ -5,8 +5,7 @@
 //! Credentials and cwd are not here (identity/).
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, OnceLock, PoisonError};
 
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
@@ -29,8 +28,13 @@ impl Task {
         let path = format!("/proc/{tid}");
         let proc = rustix::fs::open(path.as_str(), OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
             .map_err(|errno| if errno == Errno::NOENT { Errno::SRCH } else { errno })?;
-        let status = read_small(&proc, "status")?;
-        let tgid = field(&status, b"Tgid:").and_then(|text| text.parse().ok()).ok_or(Errno::SRCH)?;
+        // Reading /proc/TID/status costs more than all the rest; most callers are the leaders of their processes.
+        let tgid = if wbuild_sys::process::is_leader(tid) {
+            tid
+        } else {
+            let status = read_small(&proc, "status")?;
+            field(&status, b"Tgid:").and_then(|text| text.parse().ok()).ok_or(Errno::SRCH)?
+        };
         let pidfd = wbuild_sys::process::pidfd_of_thread(tid).or_else(|_| {
             let pid = Pid::from_raw(tid.cast_signed()).filter(|_| tid == tgid).ok_or(Errno::INVAL)?;
             rustix::process::pidfd_open(pid, PidfdFlags::empty())
@@ -152,15 +156,13 @@ enum Memory {
 
 impl Memory {
     fn of(tid: u32, proc: &OwnedFd) -> Result<Self, Errno> {
-        /// Whether process_vm_readv was refused (containerd 1.6 does, and allows ptrace).
-        static REFUSED: AtomicBool = AtomicBool::new(false);
+        /// Whether process_vm_readv is refused (containerd 1.6 does, and allows ptrace), once somebody tried.
+        static REFUSED: OnceLock<bool> = OnceLock::new();
         let vm = ProcessVm::new(tid);
-        if !REFUSED.load(Ordering::Relaxed) {
-            // An address nobody has: EFAULT means that we may.
-            match vm.read_some(1, &mut [0]) {
-                Err(Errno::PERM | Errno::NOSYS) => REFUSED.store(true, Ordering::Relaxed),
-                _ => return Ok(Self::Vm(vm)),
-            }
+        // An address nobody has: EFAULT means that we may.
+        let refused = || matches!(vm.read_some(1, &mut [0]), Err(Errno::PERM | Errno::NOSYS));
+        if !*REFUSED.get_or_init(refused) {
+            return Ok(Self::Vm(vm));
         }
         let open = Mutex::new(open_memory(proc)?);
         Ok(Self::File { proc: proc.try_clone().map_err(|_| Errno::MFILE)?, open })

@@ -150,6 +150,14 @@ pub fn interrupt_thread(tid: Pid) -> Result<(), Errno> {
     outcome(sent).map(drop)
 }
 
+/// True if the thread is the leader of its process.
+#[must_use]
+pub fn is_leader(tid: u32) -> bool {
+    // SAFETY: signal 0 is only a check.
+    let sent = unsafe { libc::syscall(libc::SYS_tgkill, tid.cast_signed(), tid.cast_signed(), 0) };
+    sent == 0
+}
+
 /// A pidfd of one thread (`PIDFD_THREAD`, Linux 6.9).
 ///
 /// # Errors

@@ -13,11 +13,21 @@ use crate::task::Task;
 
 /// Above this many, the dead ones are dropped; each holds two descriptors.
 const SWEEP_AT: usize = 256;
+/// At most this part of the descriptors this process may have goes to tasks.
+const SHARE: u64 = 8;
 
 /// See the module.
-#[derive(Default)]
 pub(super) struct Tasks {
     known: RwLock<HashMap<u32, Arc<Task>>>,
+    sweep_at: usize,
+}
+
+impl Default for Tasks {
+    fn default() -> Self {
+        let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current.unwrap_or(u64::MAX);
+        let share = usize::try_from(limit / SHARE).unwrap_or(SWEEP_AT);
+        Self { known: RwLock::default(), sweep_at: share.clamp(1, SWEEP_AT) }
+    }
 }
 
 impl Tasks {
@@ -33,9 +43,9 @@ impl Tasks {
             return Err(Errno::SRCH);
         }
         let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
-        if known.len() >= SWEEP_AT {
+        if known.len() >= self.sweep_at {
             known.retain(|_, task| task.is_there());
-            if known.len() >= SWEEP_AT {
+            if known.len() >= self.sweep_at {
                 known.clear();
             }
         }
