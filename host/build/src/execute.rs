@@ -133,6 +133,7 @@ impl Executor<'_> {
             wiring: self.wiring,
             reporter: self.reporter,
             resolv_conf: &self.request.resolv_conf,
+            hostname: &self.request.hostname,
             journal_check: self.request.journal_check,
             times: Times::new(stage.epoch, self.now),
             syncs: Arc::clone(&self.syncs),

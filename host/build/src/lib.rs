@@ -29,6 +29,7 @@ pub use error::{BuildError, FilesError, Ignored};
 pub use execute::build;
 pub use progress::{Event, Outcome, Progress, Vertex};
 pub use request::{BuildRequest, Built, ContextDir, EpochRule, NamedContext, Output, Wiring};
+pub use run::HOSTNAME;
 pub use tree::TreeError;
 pub use wbuild_layer::ReadError;
 pub use wbuild_monitor::{Cancel, Errno, Stream};

@@ -44,6 +44,8 @@ pub struct BuildRequest {
     pub outputs: Vec<Output>,
     /// The host's resolv.conf, for the steps; empty where there is none.
     pub resolv_conf: Vec<u8>,
+    /// The host name of the steps.
+    pub hostname: String,
     /// Hold the journal of each step against full walks.
     pub journal_check: JournalCheck,
 }

@@ -21,8 +21,9 @@ use crate::error::BuildError;
 use crate::progress::Running;
 use crate::users::ProcessUser;
 
-/// The host name of every step: it may end in files, so it is the same everywhere.
-pub(crate) const HOSTNAME: &str = "wbuild";
+/// The host name of every step unless the build argument BUILDKIT_SANDBOX_HOSTNAME gives another: it may end in files, so
+/// it is the same everywhere.
+pub const HOSTNAME: &str = "wbuild";
 
 /// What a step runs with that is not in the plan.
 pub(crate) struct RunContext<'a> {
@@ -35,6 +36,7 @@ pub(crate) struct RunContext<'a> {
     pub(crate) user: ProcessUser,
     pub(crate) mtimes: MtimeRule,
     pub(crate) resolv_conf: &'a [u8],
+    pub(crate) hostname: &'a str,
     pub(crate) journal_check: JournalCheck,
 }
 
@@ -49,7 +51,7 @@ pub(crate) fn run(
         name: step.name.clone(),
         tree: context.tree.to_owned(),
         scratch: context.scratch.1.join("step"),
-        process: process(run, &context.user),
+        process: process(run, context),
         mounts: mounts(run, context)?,
         mtimes: context.mtimes,
         policy: Policy::default(),
@@ -77,7 +79,8 @@ pub(crate) fn run(
     }
 }
 
-fn process(run: &Run, user: &ProcessUser) -> Process {
+fn process(run: &Run, context: &RunContext<'_>) -> Process {
+    let user = &context.user;
     let mut env: Vec<Vec<u8>> = run.env.iter().map(|entry| entry.clone().into_bytes()).collect();
     // As runc: only where the image does not set it.
     if !env.iter().any(|entry| entry.starts_with(b"HOME=")) {
@@ -90,13 +93,14 @@ fn process(run: &Run, user: &ProcessUser) -> Process {
         uid: user.uid,
         gid: user.gid,
         groups: user.groups.clone(),
-        hostname: HOSTNAME.to_owned(),
+        hostname: context.hostname.to_owned(),
     }
 }
 
 fn mounts(run: &Run, context: &RunContext<'_>) -> Result<Vec<Mount>, BuildError> {
-    let hosts = format!("127.0.0.1\tlocalhost {HOSTNAME}\n::1\tlocalhost ip6-localhost ip6-loopback\n");
-    let hostname = format!("{HOSTNAME}\n");
+    let name = context.hostname;
+    let hosts = format!("127.0.0.1\tlocalhost {name}\n::1\tlocalhost ip6-localhost ip6-loopback\n");
+    let hostname = format!("{name}\n");
     let mut mounts = Vec::new();
     let provided: [(&str, &[u8], &str); 3] = [
         ("resolv.conf", context.resolv_conf, "etc/resolv.conf"),

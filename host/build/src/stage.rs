@@ -116,6 +116,7 @@ pub(crate) struct StageRunner<'a> {
     pub(crate) wiring: &'a Wiring,
     pub(crate) reporter: &'a Reporter,
     pub(crate) resolv_conf: &'a [u8],
+    pub(crate) hostname: &'a str,
     pub(crate) journal_check: JournalCheck,
     pub(crate) times: Times,
     /// Layers on their way to the disk.
@@ -333,6 +334,7 @@ impl StageRunner<'_> {
             user,
             mtimes: self.times.rule(k, Writer::Build),
             resolv_conf: self.resolv_conf,
+            hostname: self.hostname,
             journal_check: self.journal_check,
         };
         let changes = run::run(step, run, &context, running)?;

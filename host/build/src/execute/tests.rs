@@ -158,6 +158,7 @@ impl Bench {
             contexts: BTreeMap::new(),
             tags: vec!["example/app:1".parse().unwrap()],
             outputs,
+            hostname: "here".to_owned(),
             resolv_conf: b"nameserver 192.0.2.1\n".to_vec(),
             journal_check: JournalCheck::FullWalk,
         };
@@ -254,8 +255,8 @@ fn a_step_gets_its_files_in_its_scratch_directory() {
     bench.build("FROM scratch\nRUN <<EOF\n#!/bin/x\nhello\nEOF\n");
     let files = &bench.engine.files.lock().unwrap()[0];
     assert_eq!(files["/etc/resolv.conf"], "nameserver 192.0.2.1\n");
-    assert!(files["/etc/hosts"].contains("127.0.0.1\tlocalhost"));
-    assert_eq!(files["/etc/hostname"], "wbuild\n");
+    assert!(files["/etc/hosts"].contains("127.0.0.1\tlocalhost here\n"));
+    assert_eq!(files["/etc/hostname"], "here\n");
     assert!(
         files.contains_key(&format!("{}", RootPath::new(wbuild_plan::Run::FILES_DIR).unwrap())),
         "{files:?}"

@@ -109,9 +109,25 @@ fn request(
         contexts: inputs::named_contexts(settings)?,
         tags: settings.tags.clone(),
         outputs: inputs::outputs(settings)?,
+        hostname: hostname(settings)?,
         resolv_conf: inputs::resolv_conf(),
         journal_check: inputs::journal_check(environment)?,
     })
+}
+
+/// BuildKit's build argument for the host name of steps.
+fn hostname(settings: &Settings) -> Result<String, Failure> {
+    let argument = "BUILDKIT_SANDBOX_HOSTNAME";
+    let Some(name) = settings.build_args.get(argument).filter(|name| !name.is_empty()) else {
+        return Ok(wbuild_build::HOSTNAME.to_owned());
+    };
+    // What a host name may hold (man 7 hostname); Linux allows 64 bytes. It is written into /etc/hosts.
+    let fits = name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'.');
+    if fits && name.len() <= 64 {
+        Ok(name.clone())
+    } else {
+        Err(Failure::usage(format!("--build-arg {argument}={name} is not a host name")))
+    }
 }
 
 /// A line for the user on standard error, unless the build is to be quiet.

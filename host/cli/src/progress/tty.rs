@@ -89,7 +89,7 @@ impl Progress for Tty {
             }
             Event::Note { vertex, text } => {
                 let name = state.running.get(&vertex).map_or("", |running| running.name.as_str());
-                let line = format!("{} {name}: {text}\n", state.paint.of(Style::Warning, " ! "));
+                let line = format!("{}\n", state.paint.of(Style::Faint, &format!("    {name}: {text}")));
                 state.finished.push_str(&line);
             }
             Event::Warning { span, message } => {
@@ -117,7 +117,8 @@ fn finished(paint: Paint, name: &str, outcome: Outcome, elapsed: Duration) -> St
         Outcome::Cancelled => paint.of(Style::Faint, " -> "),
     };
     let end = if outcome == Outcome::Cancelled { "CANCELED ".to_owned() } else { String::new() };
-    format!("{mark}{end}{name}  {}\n", paint.of(Style::Faint, &format!("{:.1}s", elapsed.as_secs_f64())))
+    let time = paint.of(Style::Faint, &format!("{:>6}", format!("{:.1}s", elapsed.as_secs_f64())));
+    format!("{mark}{time} {end}{name}\n")
 }
 
 impl State {
@@ -132,7 +133,8 @@ impl State {
         let mut block: Vec<String> = Vec::new();
         for running in self.running.values() {
             let elapsed = format!("{:.1}s", running.began.elapsed().as_secs_f64());
-            block.push(format!(" .. {}  {elapsed}", running.name));
+            // The time stands first: a long name is cut.
+            block.push(format!(" .. {elapsed:>6} {}", running.name));
             block.extend(running.tail.iter().map(|line| format!("      {line}")));
         }
         block.truncate(rows.saturating_sub(1).max(1));
