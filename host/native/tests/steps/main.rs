@@ -9,6 +9,7 @@
 )]
 
 mod bench;
+mod dynamic;
 mod end;
 mod fence;
 mod shell;
