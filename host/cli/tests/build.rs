@@ -193,3 +193,46 @@ fn an_unknown_target_is_a_wrong_command_line() {
     assert_eq!(output.status.code(), Some(2));
     assert!(stderr(&output).contains("did you mean base?"), "{}", stderr(&output));
 }
+
+/// A terminal's Ctrl-C goes to the whole process group.
+#[test]
+fn ctrl_c_ends_the_step_and_leaves_nothing() {
+    use std::os::unix::process::CommandExt;
+
+    // Marks the processes of this test among all others.
+    let mark = format!("{}.5", 1000 + std::process::id());
+    let dockerfile = format!("FROM scratch\nCOPY busybox /\nRUN [\"/busybox\", \"sleep\", \"{mark}\"]\n");
+    let bench = Bench::new(&[("Dockerfile", &dockerfile)]);
+    // Debian's busybox-static, as `cargo xtask setup` installs it.
+    std::fs::copy("/bin/busybox", bench.path("context/busybox")).unwrap();
+    let mut command = bench.command(&[]);
+    let child = command.process_group(0).stderr(Stdio::piped()).spawn().unwrap();
+    assert!(until(|| sleeping(&mark)), "the step did not start");
+    let group = format!("-{}", child.id());
+    assert!(Command::new("/bin/kill").args(["-INT", "--", &group]).status().unwrap().success());
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(130), "{}", stderr(&output));
+    assert!(stderr(&output).contains("CANCELED"), "{}", stderr(&output));
+    assert!(until(|| !sleeping(&mark)), "the step still runs");
+    assert_eq!(std::fs::read_dir(bench.path("store/trees")).unwrap().count(), 0);
+}
+
+fn until(condition: impl Fn() -> bool) -> bool {
+    let begun = std::time::Instant::now();
+    while begun.elapsed() < std::time::Duration::from_secs(60) {
+        if condition() {
+            return true;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+    false
+}
+
+/// Whether a process sleeps for just this long.
+fn sleeping(mark: &str) -> bool {
+    let argument = format!("\0sleep\0{mark}\0");
+    std::fs::read_dir("/proc").unwrap().flatten().any(|entry| {
+        let line = std::fs::read(entry.path().join("cmdline")).unwrap_or_default();
+        String::from_utf8_lossy(&line).ends_with(&argument)
+    })
+}

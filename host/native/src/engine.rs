@@ -5,6 +5,7 @@
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
+use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 
@@ -86,6 +87,9 @@ impl NativeEngine {
         let mut command = Command::new(&self.exe);
         // An empty environment: nothing a step may see stands in wbuild's, and it may hold credentials.
         command.arg(SUPERVISOR_ARGUMENT).env_clear();
+        // A terminal sends Ctrl-C to a whole process group: it is for wbuild, which then ends the step in order. Were supervisor
+        // and reaper killed by it, nobody would be left to kill the guest.
+        command.process_group(0);
         command.stdin(Stdio::from(OwnedFd::from(theirs))).stdout(Stdio::null()).stderr(Stdio::inherit());
         let child = command.spawn()?;
         // The command holds the supervisor's end of the socket.
