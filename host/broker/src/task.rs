@@ -5,7 +5,7 @@
 //! Credentials and cwd are not here (identity/).
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
@@ -41,6 +41,15 @@ impl Task {
         });
         let memory = Memory::of(tid, &proc)?;
         Ok(Self { tid, tgid, pidfd: pidfd.ok(), proc, memory })
+    }
+
+    /// Readies a task that called before for its next call: a descriptor of /proc/TID/mem stands for the address space the
+    /// task had when it was opened, and after vfork and exec that is the parent's, alive and wrong.
+    pub(crate) fn renew(&self) -> Result<(), Errno> {
+        if let Memory::File { proc, open } = &self.memory {
+            *Memory::file(open) = open_memory(proc)?;
+        }
+        Ok(())
     }
 
     /// True while the task has not been reaped: its number is still its own.
@@ -168,21 +177,8 @@ impl Memory {
         Ok(Self::File { proc: proc.try_clone().map_err(|_| Errno::MFILE)?, open })
     }
 
-    fn with_file<T>(
-        proc: &OwnedFd,
-        open: &Mutex<ProcMem>,
-        mut act: impl FnMut(&ProcMem) -> Result<T, Errno>,
-        is_stale: impl Fn(&T) -> bool,
-    ) -> Result<T, Errno> {
-        let mut file = open.lock().unwrap_or_else(PoisonError::into_inner);
-        match act(&file) {
-            // An exec gave it another address space.
-            Ok(answer) if is_stale(&answer) => {
-                *file = open_memory(proc)?;
-                act(&file)
-            }
-            other => other,
-        }
+    fn file(open: &Mutex<ProcMem>) -> MutexGuard<'_, ProcMem> {
+        open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -194,18 +190,14 @@ impl GuestMemory for Memory {
     fn read_some(&self, address: u64, buffer: &mut [u8]) -> Result<usize, Errno> {
         match self {
             Self::Vm(vm) => vm.read_some(address, buffer),
-            Self::File { proc, open } => {
-                Self::with_file(proc, open, |file| file.read_some(address, buffer), |read| *read == 0)
-            }
+            Self::File { open, .. } => Self::file(open).read_some(address, buffer),
         }
     }
 
     fn write_some(&self, address: u64, bytes: &[u8]) -> Result<usize, Errno> {
         match self {
             Self::Vm(vm) => vm.write_some(address, bytes),
-            Self::File { proc, open } => {
-                Self::with_file(proc, open, |file| file.write_some(address, bytes), |wrote| *wrote == 0)
-            }
+            Self::File { open, .. } => Self::file(open).write_some(address, bytes),
         }
     }
 }

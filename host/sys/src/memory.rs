@@ -130,8 +130,7 @@ impl GuestMemory for ProcessVm {
 }
 
 /// Memory through an open /proc/TID/mem: for hosts that deny `process_vm_*` and allow ptrace (containerd 1.6).
-/// The descriptor stands for the address space at its opening: after an exec it reads nothing, and the owner opens
-/// it again.
+/// The descriptor stands for the address space at its opening: the owner opens it again for each call of the task.
 #[derive(Debug)]
 pub struct ProcMem {
     file: OwnedFd,

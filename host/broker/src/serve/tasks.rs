@@ -35,6 +35,7 @@ impl Tasks {
     pub(super) fn of(&self, notice: &Notice, listener: &Listener) -> Result<Arc<Task>, Errno> {
         let cached = self.known.read().unwrap_or_else(PoisonError::into_inner).get(&notice.tid).cloned();
         if let Some(task) = cached.filter(|task| task.is_there()) {
+            task.renew()?;
             return Ok(task);
         }
         let task = Arc::new(Task::open(notice.tid)?);
