@@ -27,11 +27,11 @@ pub type Job = Box<dyn FnOnce(&mut Call<'_>) -> Result<Reply, Fault> + Send>;
 pub enum Reply {
     /// The call returns this value.
     Value(i64),
-    /// The call returns a new descriptor. The broker's own copy is closed after the guest runs on: only for
-    /// descriptors that are neither writable nor lockable (directories, read-only handles, sockets).
+    /// The call returns a new descriptor. The broker's own copy is closed just after the guest runs on, and locks wait
+    /// for that (calls/locks.rs): for read-only files, directories, handles and sockets.
     Fd(OwnedFd, FdFlags),
-    /// The call returns a new descriptor, and the broker's copy is closed before the guest runs on. For
-    /// regular files: else write-close-exec meets ETXTBSY and flock a stranger (sandbox.md section 3).
+    /// The call returns a new descriptor, and the broker's copy is closed before the guest runs on, which costs a second
+    /// wake-up. For what can be written: else write-close-exec meets ETXTBSY, and a FIFO's end outlives its close.
     FdClosedFirst(OwnedFd, FdFlags),
     /// Runs the rest on the job pool because it may block; the receiver goes on.
     Blocking(Job),

@@ -11,6 +11,7 @@ use wbuild_monitor::{
 
 use crate::calls::handle::Handles;
 use crate::calls::inotify::Watches;
+use crate::calls::locks::Lingering;
 use crate::exec::Execs;
 use crate::identity::{Carrier, Cwd, Identities, Identity, State, StepId, Tag};
 use crate::sockets::Sockets;
@@ -31,6 +32,8 @@ pub struct Step {
     pub watches: Watches,
     /// What the guests' `O_PATH` descriptors stand for.
     pub handles: Handles,
+    /// Descriptors of guests that the broker has not closed yet.
+    pub lingering: Lingering,
     /// System V objects.
     pub sysv: SysV,
     /// How programs are started.
@@ -68,6 +71,7 @@ impl Step {
                 sockets,
                 watches: Watches::default(),
                 handles: Handles::new(),
+                lingering: Lingering::default(),
                 exec,
                 sysv: SysV::default(),
             },

@@ -10,6 +10,7 @@ pub mod ids;
 pub mod inotify;
 pub mod limits;
 pub mod links;
+pub mod locks;
 pub mod names;
 pub mod open;
 pub mod owner;

@@ -8,6 +8,7 @@ use rustix::io::Errno;
 use wbuild_sys::notify::{ERESTARTSYS, Inherit, Listener};
 
 use crate::call::FdFlags;
+use crate::calls::locks::Lingering;
 
 /// See the module.
 pub(super) struct Answer<'a> {
@@ -76,11 +77,13 @@ impl<'a> Answer<'a> {
         expect_gone(self.listener.send_continue(self.id));
     }
 
-    pub(super) fn descriptor(self, fd: OwnedFd, flags: FdFlags) {
+    pub(super) fn descriptor(self, fd: OwnedFd, flags: FdFlags, lingering: &Lingering) {
+        let _held = lingering.hold();
         match self.listener.add_and_send(self.id, fd.as_fd(), inherit(flags)) {
             Ok(_) => self.already_given(),
             Err(errno) => self.errno(errno),
         }
+        drop(fd);
     }
 
     pub(super) fn descriptor_closed_first(self, fd: OwnedFd, flags: FdFlags) {

@@ -92,7 +92,7 @@ impl Broker {
         self.watch.leave(notice.id);
         match outcome {
             Ok(Err(Fault::Errno(Errno::INTR))) => answer.restart(),
-            Ok(outcome) => self.finish(answer, outcome, Continues::Never, name),
+            Ok(outcome) => self.finish(step, answer, outcome, Continues::Never, name),
             Err(_) => self.fail(answer, Broken::because(format!("the job of {name} panicked"))),
         }
     }

@@ -121,17 +121,26 @@ impl Broker {
         let outcome = catch_unwind(AssertUnwindSafe(|| handler(&mut call)));
         let name = row.map_or("?", |row| row.name);
         match outcome {
-            Ok(Ok(Reply::Blocking(job))) => self.start_job(answer.defer(), *notice, Arc::clone(&task), job, name),
-            Ok(outcome) => self.finish(answer, outcome, continues, name),
+            Ok(Ok(Reply::Blocking(job))) => {
+                self.start_job(answer.defer(), *notice, Arc::clone(&task), job, name)
+            }
+            Ok(outcome) => self.finish(step, answer, outcome, continues, name),
             Err(_) => self.fail(answer, Broken::because(format!("the handler of {name} panicked"))),
         }
     }
 
     /// Gives the answer a handler came to.
-    fn finish(&self, answer: Answer<'_>, outcome: Result<Reply, Fault>, continues: Continues, name: &str) {
+    fn finish(
+        &self,
+        step: &Step,
+        answer: Answer<'_>,
+        outcome: Result<Reply, Fault>,
+        continues: Continues,
+        name: &str,
+    ) {
         match outcome {
             Ok(Reply::Value(value)) => answer.value(value),
-            Ok(Reply::Fd(fd, flags)) => answer.descriptor(fd, flags),
+            Ok(Reply::Fd(fd, flags)) => answer.descriptor(fd, flags, &step.lingering),
             Ok(Reply::FdClosedFirst(fd, flags)) => answer.descriptor_closed_first(fd, flags),
             Ok(Reply::Answered) => answer.already_given(),
             Ok(Reply::Continue) if continues == Continues::Allowed => answer.go_on(),

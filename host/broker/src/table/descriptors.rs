@@ -1,7 +1,7 @@
 //! Calls on descriptors: metadata is answered by the broker, data flows natively.
 
-use crate::calls::{cwd, owner, size, stat, xattr};
-use super::{Action, Case, Row, broker, deny_with, gate, int_among, native, nr, when, x86};
+use crate::calls::{cwd, locks, owner, size, stat, xattr};
+use super::{Action, Case, Row, broker, continuing, deny_with, gate, int_among, native, nr, when, x86};
 use rustix::io::Errno;
 
 /// The ioctl commands that concern the descriptor's own terminal, socket or data. Any other may change a file through
@@ -11,6 +11,10 @@ const IOCTLS: &[Case] = &[
     when(&[int_among(1, SOCKET)], Action::Native),
     when(&[int_among(1, FILE)], Action::Native),
 ];
+
+/// Locks of an open file description, and leases: both depend on who else has the file open.
+const FCNTL: &[Case] = &[when(&[int_among(1, DESCRIPTION)], Action::Continuing(locks::when_alone))];
+const DESCRIPTION: &[u32] = &[36, 37, 38, 1024]; // F_OFD_GETLK, F_OFD_SETLK, F_OFD_SETLKW, F_SETLEASE
 
 const TERMINAL: &[u32] = &[
     0x5401,
@@ -112,7 +116,7 @@ pub(super) const ROWS: &[Row] = &[
     native("fallocate", nr(285, 47)),
     native("getdents", x86(78)),
     native("getdents64", nr(217, 61)),
-    native("flock", nr(73, 32)),
+    continuing("flock", nr(73, 32), locks::when_alone),
     native("cachestat", nr(451, 451)),
     // Tables of descriptors.
     native("dup", nr(32, 23)),
@@ -122,7 +126,7 @@ pub(super) const ROWS: &[Row] = &[
     native("pipe2", nr(293, 59)),
     native("close_range", nr(436, 436)),
     native("inotify_rm_watch", nr(255, 28)),
-    native("fcntl", nr(72, 25)),
+    gate("fcntl", nr(72, 25), FCNTL, Action::Native),
     gate("ioctl", nr(16, 29), IOCTLS, deny_with(Errno::NOTTY, "the command is on no list")),
     // Waiting.
     native("poll", x86(7)),

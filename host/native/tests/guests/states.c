@@ -1,6 +1,7 @@
 // Many processes that change who and where they are, fork, and must find themselves as they were.
 #include "guest.h"
 #include <pthread.h>
+#include <sys/file.h>
 
 static int wrong(int uid, int mask, const char *cwd) {
     char now[PATH_MAX];
@@ -51,6 +52,47 @@ static void *mover(void *unused) {
     return unused;
 }
 
+// A lock goes with the descriptor: once it is closed, who is told so finds the file free. The descriptors are read-only, which a
+// broker may close later than the guest does.
+static int lock(const char *name, int rounds) {
+    int told[2], done[2];
+    if (pipe(told) || pipe(done)) return -1;
+    pid_t peer = fork();
+    if (!peer) {
+        int refused = 0, own = open(name, O_RDONLY);
+        char byte;
+        close(told[1]);
+        while (read(told[0], &byte, 1) == 1) {
+            if (byte == 'f' && flock(own, LOCK_EX | LOCK_NB)) refused++;
+            if (byte == 'f') flock(own, LOCK_UN);
+            struct flock whole = {.l_type = F_RDLCK};
+            if (byte == 'o' && fcntl(own, F_OFD_SETLK, &whole)) refused++;
+            whole.l_type = F_UNLCK;
+            if (byte == 'o') fcntl(own, F_OFD_SETLK, &whole);
+            if (write(done[1], "d", 1) != 1) refused++;
+        }
+        _exit(refused != 0);
+    }
+    char byte;
+    int refused = 0, status;
+    for (int i = 0; i < rounds; i++) {
+        int fd = open(name, O_RDONLY | O_CLOEXEC);
+        if (flock(fd, LOCK_EX | LOCK_NB)) refused++;
+        close(fd);
+        if (write(told[1], "f", 1) != 1 || read(done[0], &byte, 1) != 1) refused++;
+    }
+    for (int i = 0; i < rounds; i++) {
+        struct flock whole = {.l_type = F_WRLCK};
+        int fd = open(name, O_RDWR | O_CLOEXEC);
+        if (fcntl(fd, F_OFD_SETLK, &whole)) refused++;
+        close(fd);
+        if (write(told[1], "o", 1) != 1 || read(done[0], &byte, 1) != 1) refused++;
+    }
+    close(told[1]);
+    waitpid(peer, &status, 0);
+    return refused + (status != 0);
+}
+
 int main(void) {
     umask(0);
     for (int me = 0; me < 4; me++) {
@@ -85,5 +127,17 @@ int main(void) {
     pthread_join(thread, NULL);
     T(threads_bad);
     T(masks);
+
+    fflush(stdout);
+    for (int me = 0; me < 4; me++)
+        if (!fork()) {
+            char name[64];
+            snprintf(name, sizeof name, "/tmp/t/lock%d", me);
+            put(name, "");
+            _exit(lock(name, 1500) != 0);
+        }
+    failed = 0;
+    while (wait(&status) > 0) failed += status != 0;
+    T(failed);
     return 0;
 }
