@@ -71,3 +71,17 @@ fn system_v_objects_work_and_keep_to_their_step() {
         assert!(step.wait().unwrap().success());
     }
 }
+
+#[test]
+fn steps_run_where_process_vm_is_refused() {
+    holds("spawned_reads");
+    let bench = Bench::new(As::User);
+    let wrapper = compiled("without_vm");
+    for name in ["spawned_reads", "thread_execs", "chdir_against_umask"] {
+        let line = format!("cd /tmp && exec stress {name} 30");
+        let step = bench.step_command(&["sh", "-c", &line]);
+        let words = std::iter::once(step.get_program()).chain(step.get_args());
+        let output = Command::new(&wrapper).args(words).output().unwrap();
+        assert!(output.status.success(), "{name}: {output:?}");
+    }
+}

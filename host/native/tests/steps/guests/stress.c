@@ -161,6 +161,18 @@ static int many_arguments(void) {
 	return 0;
 }
 
+// A child that shared its parent's memory until its exec makes path calls with strings of its own memory.
+static int spawned_reads(void) {
+	for (int i = 0; i < rounds; i++) {
+		char *args[] = {"busybox", "sh", "-c", "cd / && [ -f bin/busybox ] && ls / > /dev/null", NULL};
+		pid_t child;
+		int status;
+		CHECK(posix_spawn(&child, "/bin/busybox", NULL, NULL, args, environ) == 0);
+		CHECK(waitpid(child, &status, 0) == child && status == 0);
+	}
+	return 0;
+}
+
 static void *spawns(void *unused) {
 	for (int i = 0; i < rounds; i++) {
 		pid_t child;
@@ -284,7 +296,7 @@ int main(int argc, char **argv) {
 	static const struct { const char *name; int (*run)(void); } programs[] = {
 		{"write_close_exec", write_close_exec}, {"flocks", flocks}, {"chdir_against_umask", chdir_against_umask},
 		{"exec_too_big", exec_too_big}, {"many_arguments", many_arguments}, {"threads_spawn", threads_spawn},
-		{"spawn_in_a_signal_storm", spawn_in_a_signal_storm}, {"thread_execs", thread_execs}, {"system_v", system_v}, {"fork_storm", fork_storm}};
+		{"spawn_in_a_signal_storm", spawn_in_a_signal_storm}, {"thread_execs", thread_execs}, {"system_v", system_v}, {"spawned_reads", spawned_reads}, {"fork_storm", fork_storm}};
 	if (argc > 2) rounds = atoi(argv[2]);
 	for (size_t i = 0; i < sizeof programs / sizeof *programs; i++)
 		if (argc > 1 && strcmp(argv[1], programs[i].name) == 0) return programs[i].run();
