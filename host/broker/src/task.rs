@@ -26,8 +26,12 @@ impl Task {
     /// Opens the thread `tid`; the caller then checks that the notification that named it still stands.
     pub(crate) fn open(tid: u32) -> Result<Self, Errno> {
         let path = format!("/proc/{tid}");
-        let proc = rustix::fs::open(path.as_str(), OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
-            .map_err(|errno| if errno == Errno::NOENT { Errno::SRCH } else { errno })?;
+        let proc = rustix::fs::open(
+            path.as_str(),
+            OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC,
+            Mode::empty(),
+        )
+        .map_err(|errno| if errno == Errno::NOENT { Errno::SRCH } else { errno })?;
         // Reading /proc/TID/status costs more than all the rest; most callers are the leaders of their processes.
         let tgid = if wbuild_sys::process::is_leader(tid) {
             tid

@@ -79,7 +79,11 @@ fn elf(file: BorrowedFd<'_>, head: &[u8]) -> Result<Image, Errno> {
     const EXECUTABLE: u16 = 2;
     const SHARED: u16 = 3;
     const INTERPRETER: u32 = 3;
-    if head.len() < ELF_HEADER || !head.starts_with(b"\x7fELF") || head[4] != CLASS_64 || head[5] != LITTLE_ENDIAN {
+    if head.len() < ELF_HEADER
+        || !head.starts_with(b"\x7fELF")
+        || head[4] != CLASS_64
+        || head[5] != LITTLE_ENDIAN
+    {
         return Err(Errno::NOEXEC);
     }
     let (kind, machine) = (u16_at(head, 16), u16_at(head, 18));
@@ -164,9 +168,12 @@ mod tests {
 
     #[test]
     fn this_test_is_dynamic_or_static_and_text_is_neither() {
-        let exe = rustix::fs::open("/proc/self/exe", rustix::fs::OFlags::RDONLY, rustix::fs::Mode::empty()).unwrap();
+        let exe = rustix::fs::open("/proc/self/exe", rustix::fs::OFlags::RDONLY, rustix::fs::Mode::empty())
+            .unwrap();
         assert!(matches!(read(exe.as_fd()), Ok(Image::Dynamic { .. } | Image::Static)));
-        let text = rustix::fs::open("/proc/self/status", rustix::fs::OFlags::RDONLY, rustix::fs::Mode::empty()).unwrap();
+        let text =
+            rustix::fs::open("/proc/self/status", rustix::fs::OFlags::RDONLY, rustix::fs::Mode::empty())
+                .unwrap();
         assert_eq!(read(text.as_fd()), Err(Errno::NOEXEC));
     }
 }

@@ -70,9 +70,8 @@ impl AuxCredentials {
 pub fn deliver(call: &mut Call<'_>) -> Result<Reply, Fault> {
     let plan = call.step().exec.take(call.task().tgid()).ok_or(Errno::BADF)?;
     let install = |fd: &Option<OwnedFd>| -> Result<u64, Errno> {
-        fd.as_ref().map_or(Ok(0), |fd| {
-            call.listener().add(call.notice().id, fd.as_fd(), Inherit::No).map(u64::from)
-        })
+        fd.as_ref()
+            .map_or(Ok(0), |fd| call.listener().add(call.notice().id, fd.as_fd(), Inherit::No).map(u64::from))
     };
     let (program, interpreter) = (install(&plan.program)?, install(&plan.interpreter)?);
     let bytes = encode(&plan, program, interpreter);

@@ -97,7 +97,8 @@ pub(super) fn find(frame: &Frame<'_>, asked: &Asked) -> Result<Found, Fault> {
             Image::Dynamic { interpreter } => {
                 let execs = &frame.step.exec;
                 let stands = execs.interpreters.iter().any(|path| path.as_bytes() == interpreter);
-                let way = if execs.strategy == Strategy::Planted && stands { Way::Planted } else { Way::Loader };
+                let way =
+                    if execs.strategy == Strategy::Planted && stands { Way::Planted } else { Way::Loader };
                 let interpreter = at_path(frame, &interpreter)?;
                 image::check_interpreter(interpreter.fd.as_fd())?;
                 let name = asked.name.clone();

@@ -55,12 +55,18 @@ pub(super) fn start(
 }
 
 /// The file to execute and what the stub will be told.
-fn prepare(call: &Call<'_>, found: Found, transition: Option<&Transition>) -> Result<(OwnedFd, Option<Plan>), Fault> {
-    let stub = || call.step().exec.stub.try_clone().map_err(|error| Broken::new("cannot copy the stub", error));
+fn prepare(
+    call: &Call<'_>,
+    found: Found,
+    transition: Option<&Transition>,
+) -> Result<(OwnedFd, Option<Plan>), Fault> {
+    let stub =
+        || call.step().exec.stub.try_clone().map_err(|error| Broken::new("cannot copy the stub", error));
     let way = found.way;
     let Found { program, interpreter, name, prefix, .. } = found;
     let interpreter = interpreter.map(|interpreter| interpreter.fd);
-    let plan = |program| Plan { way, program, interpreter, name, prefix, credentials: transition.map(Into::into) };
+    let plan =
+        |program| Plan { way, program, interpreter, name, prefix, credentials: transition.map(Into::into) };
     Ok(match way {
         Way::Direct => (program.fd, None),
         Way::Planted => (program.fd, Some(plan(None))),
@@ -98,7 +104,8 @@ fn redirect(
         // It is being killed.
         return Ok(Reply::Answered);
     }
-    let result = run(&mut tracee, notice.instruction_pointer, args, number, |tgid| commit(call, tgid, afterwards));
+    let result =
+        run(&mut tracee, notice.instruction_pointer, args, number, |tgid| commit(call, tgid, afterwards));
     match result {
         // A guest that is killed meanwhile needs no answer.
         Ok(()) | Err(Fault::Errno(Errno::SRCH)) => Ok(Reply::Answered),
@@ -177,6 +184,8 @@ fn commit(call: &Call<'_>, tgid: u32, afterwards: Afterwards) -> Result<(), Faul
     match call.step().identities.change(Thread { tid: pid, tgid: pid }, next) {
         Ok(()) => Ok(()),
         Err(ChangeError::Refused(errno)) => Err(errno.into()),
-        Err(ChangeError::Tag(error)) => Err(Broken::new("a program stands without an identity", error).into()),
+        Err(ChangeError::Tag(error)) => {
+            Err(Broken::new("a program stands without an identity", error).into())
+        }
     }
 }

@@ -173,7 +173,12 @@ impl Sockets {
 
     /// Binds `socket` to `name` in `directory`. It is made under a name of its own and renamed: so the address that the
     /// kernel remembers tells it from every other socket of the step, and any name fits.
-    pub(crate) fn bind_in(&self, socket: &OwnedFd, directory: BorrowedFd<'_>, name: &[u8]) -> Result<(), Errno> {
+    pub(crate) fn bind_in(
+        &self,
+        socket: &OwnedFd,
+        directory: BorrowedFd<'_>,
+        name: &[u8],
+    ) -> Result<(), Errno> {
         let made = format!(".wbuild-socket-{}", self.next_file.fetch_add(1, Ordering::Relaxed));
         let path = format!("/proc/self/fd/{}/{made}", directory.as_raw_fd());
         rustix::net::bind(socket, &SocketAddrUnix::new(path)?)?;
@@ -224,7 +229,6 @@ impl Sockets {
 pub(crate) fn address_of(file: BorrowedFd<'_>) -> Result<SocketAddrUnix, Errno> {
     SocketAddrUnix::new(format!("/proc/self/fd/{}", file.as_raw_fd()))
 }
-
 
 #[cfg(test)]
 mod tests {

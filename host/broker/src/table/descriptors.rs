@@ -1,7 +1,7 @@
 //! Calls on descriptors: metadata is answered by the broker, data flows natively.
 
-use crate::calls::{cwd, locks, owner, size, stat, xattr};
 use super::{Action, Case, Row, broker, continuing, deny_with, gate, int_among, native, nr, when, x86};
+use crate::calls::{cwd, locks, owner, size, stat, xattr};
 use rustix::io::Errno;
 
 /// The ioctl commands that concern the descriptor's own terminal, socket or data. Any other may change a file through

@@ -1,21 +1,21 @@
 //! Who the caller is: all of it virtual.
 
-use crate::calls::{cwd, ids, privilege};
 use super::{Action, Case, Row, broker, gate, int, nr, when};
+use crate::calls::{cwd, ids, privilege};
 
 /// What prctl says of capabilities and of privileges is virtual; DUMPABLE must not blind the broker.
 const PRCTL: &[Case] = &[
-    when(&[int(0, 3)], Action::Broker(privilege::prctl_get_dumpable)),  // PR_GET_DUMPABLE
-    when(&[int(0, 4)], Action::Broker(privilege::prctl_set_dumpable)),  // PR_SET_DUMPABLE
-    when(&[int(0, 7)], Action::Broker(privilege::prctl_identity)),  // PR_GET_KEEPCAPS
-    when(&[int(0, 8)], Action::Broker(privilege::prctl_identity)),  // PR_SET_KEEPCAPS
-    when(&[int(0, 23)], Action::Broker(privilege::prctl_identity)), // PR_CAPBSET_READ
-    when(&[int(0, 24)], Action::Broker(privilege::prctl_identity)), // PR_CAPBSET_DROP
-    when(&[int(0, 27)], Action::Broker(privilege::prctl_identity)), // PR_GET_SECUREBITS
-    when(&[int(0, 28)], Action::Broker(privilege::prctl_identity)), // PR_SET_SECUREBITS
-    when(&[int(0, 38)], Action::Broker(privilege::prctl_identity)), // PR_SET_NO_NEW_PRIVS
-    when(&[int(0, 39)], Action::Broker(privilege::prctl_identity)), // PR_GET_NO_NEW_PRIVS
-    when(&[int(0, 47)], Action::Broker(privilege::prctl_identity)), // PR_CAP_AMBIENT
+    when(&[int(0, 3)], Action::Broker(privilege::prctl_get_dumpable)), // PR_GET_DUMPABLE
+    when(&[int(0, 4)], Action::Broker(privilege::prctl_set_dumpable)), // PR_SET_DUMPABLE
+    when(&[int(0, 7)], Action::Broker(privilege::prctl_identity)),     // PR_GET_KEEPCAPS
+    when(&[int(0, 8)], Action::Broker(privilege::prctl_identity)),     // PR_SET_KEEPCAPS
+    when(&[int(0, 23)], Action::Broker(privilege::prctl_identity)),    // PR_CAPBSET_READ
+    when(&[int(0, 24)], Action::Broker(privilege::prctl_identity)),    // PR_CAPBSET_DROP
+    when(&[int(0, 27)], Action::Broker(privilege::prctl_identity)),    // PR_GET_SECUREBITS
+    when(&[int(0, 28)], Action::Broker(privilege::prctl_identity)),    // PR_SET_SECUREBITS
+    when(&[int(0, 38)], Action::Broker(privilege::prctl_identity)),    // PR_SET_NO_NEW_PRIVS
+    when(&[int(0, 39)], Action::Broker(privilege::prctl_identity)),    // PR_GET_NO_NEW_PRIVS
+    when(&[int(0, 47)], Action::Broker(privilege::prctl_identity)),    // PR_CAP_AMBIENT
 ];
 
 pub(super) const ROWS: &[Row] = &[

@@ -1,7 +1,7 @@
 //! Calls that name a path: every one is answered by the broker.
 
-use crate::calls::{access, cwd, inotify, links, names, open, owner, size, stat, times, xattr};
 use super::{Action, Case, Row, broker, deny, gate, int, nr, when, x86};
+use crate::calls::{access, cwd, inotify, links, names, open, owner, size, stat, times, xattr};
 use crate::exec;
 use rustix::io::Errno;
 

@@ -18,8 +18,10 @@ const UDP: u32 = 17;
 const ROUTE: u32 = 0;
 const NO_FAMILY: Action =
     deny_with(Errno::AFNOSUPPORT, "only TCP, UDP, AF_UNIX and routing sockets exist in a step");
-const NO_PROTOCOL: Action =
-    deny_with(Errno::PROTONOSUPPORT, "the protocol would go past the network's rules (MPTCP, UDP-Lite, ICMP, ..)");
+const NO_PROTOCOL: Action = deny_with(
+    Errno::PROTONOSUPPORT,
+    "the protocol would go past the network's rules (MPTCP, UDP-Lite, ICMP, ..)",
+);
 
 /// AF_UNIX sockets are the broker's: natively their paths would resolve in the pod's root.
 const SOCKET: &[Case] = &[

@@ -207,7 +207,9 @@ fn node_of(directory: BorrowedFd<'_>, path: &[u8]) -> Result<ViewNode, Fault> {
     let stat = real_stat(directory, path)?;
     Ok(match FileType::from_raw_mode(u32::from(stat.stx_mode)) {
         FileType::Directory => ViewNode::Directory,
-        FileType::Symlink => ViewNode::Link(rustix::fs::readlinkat(directory, path, Vec::new())?.into_bytes()),
+        FileType::Symlink => {
+            ViewNode::Link(rustix::fs::readlinkat(directory, path, Vec::new())?.into_bytes())
+        }
         _ => ViewNode::Leaf,
     })
 }

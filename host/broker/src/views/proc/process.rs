@@ -221,17 +221,9 @@ mod tests {
 
     #[test]
     fn names_on_no_list_are_absent() {
-        for absent in [
-            "map_files/1-2",
-            "root/etc",
-            "cwd/x",
-            "exe/x",
-            "mem/x",
-            "fd/x",
-            "fd/-1",
-            "fd/1/2",
-            "task/x",
-        ] {
+        for absent in
+            ["map_files/1-2", "root/etc", "cwd/x", "exe/x", "mem/x", "fd/x", "fd/-1", "fd/1/2", "task/x"]
+        {
             assert!(leaf(absent.as_bytes()).is_err(), "{absent}");
         }
     }
