@@ -35,6 +35,7 @@ pub(super) fn run(rounds: &Rounds) -> Result<()> {
         let mut proot_runs = true;
         for _ in 0..rounds.rounds {
             let chroot = Chroot::copy_of(rootfs)?;
+            written()?;
             all[0].samples.push(Sample::of(chroot.run(&format!("/measure sh -c '{script}'"))?)?);
             all[1].samples.push(Sample::of(in_the_pod(&base, script)?)?);
             if proot_runs {
@@ -111,6 +112,11 @@ fn project(dir: &Path) -> Result<()> {
     Ok(())
 }
 
+/// Nothing of the copy is left to be written: dpkg's fsync would wait for it.
+fn written() -> Result<()> {
+    command::output("sync", [""; 0]).map(|_| ())
+}
+
 fn in_the_pod(base: &Base, script: &str) -> Result<Outcome> {
     let project =
         Project::new(base, &format!("FROM base\nRUN /measure sh -c '{script}'\n"))?.journal(Journal::Trusted);
@@ -122,6 +128,7 @@ fn under_proot(rootfs: &Path, script: &str) -> Result<Outcome> {
     let mut chown = command("chown", ["-R", USER]);
     chown.arg(copy.path());
     command::run(chown)?.success()?;
+    written()?;
     let mut run = command(
         "setpriv",
         ["--clear-groups", "--reuid", USER, "--regid", USER, "proot", "-0", "-b", "/proc", "-b", "/dev"],
