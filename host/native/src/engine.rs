@@ -36,12 +36,18 @@ impl Default for NativeEngine {
 }
 
 impl Engine for NativeEngine {
-    fn run(&self, spec: &StepSpec, output: &dyn OutputSink, cancel: &Cancel) -> Result<StepResult, EngineError> {
+    fn run(
+        &self,
+        spec: &StepSpec,
+        output: &dyn OutputSink,
+        cancel: &Cancel,
+    ) -> Result<StepResult, EngineError> {
         let broken = |what: &str, error: std::io::Error| EngineError::Broken {
             step: spec.name.clone(),
             detail: format!("{what}: {error}"),
         };
-        let (mut child, mut watched) = self.start(spec).map_err(|error| broken("cannot start its supervisor", error))?;
+        let (mut child, mut watched) =
+            self.start(spec).map_err(|error| broken("cannot start its supervisor", error))?;
         let seen = watched.watch(output, cancel);
         if !matches!(seen, Ok(Seen::Answer(_))) {
             child.kill().map_err(|error| broken("cannot kill its supervisor", error))?;
@@ -75,7 +81,8 @@ impl NativeEngine {
     fn start(&self, spec: &StepSpec) -> std::io::Result<(Child, Watched)> {
         let (control, theirs) = UnixStream::pair()?;
         let pipe = || rustix::pipe::pipe_with(PipeFlags::CLOEXEC);
-        let ((lifeline, their_lifeline), (stdout, guest_stdout), (stderr, guest_stderr)) = (pipe()?, pipe()?, pipe()?);
+        let ((lifeline, their_lifeline), (stdout, guest_stdout), (stderr, guest_stderr)) =
+            (pipe()?, pipe()?, pipe()?);
         for ours in [&stdout, &stderr] {
             rustix::io::ioctl_fionbio(ours, true)?;
             // A guest opens /dev/stdout anew, with the rights of whoever it runs as on the host.

@@ -77,7 +77,8 @@ fn raise_oom_score() -> Result<(), Errno> {
 
 /// execvp(3) without its shell: the errno of the best failure.
 fn execute(process: &Process) -> Errno {
-    let strings = |list: &[Vec<u8>]| list.iter().map(|text| CString::new(text.clone())).collect::<Result<Vec<_>, _>>();
+    let strings =
+        |list: &[Vec<u8>]| list.iter().map(|text| CString::new(text.clone())).collect::<Result<Vec<_>, _>>();
     let (Ok(argv), Ok(envp)) = (strings(&process.argv), strings(&process.env)) else { return Errno::INVAL };
     let Some(name) = process.argv.first() else { return Errno::NOENT };
     let mut best = Errno::NOENT;
@@ -122,7 +123,19 @@ mod tests {
     #[test]
     fn what_runs_before_the_broker_is_native() {
         use wbuild_broker::table::{Action, all};
-        for name in ["sendmsg", "write", "read", "recvfrom", "recvmsg", "close", "getpid", "exit_group", "mmap", "munmap", "brk"] {
+        for name in [
+            "sendmsg",
+            "write",
+            "read",
+            "recvfrom",
+            "recvmsg",
+            "close",
+            "getpid",
+            "exit_group",
+            "mmap",
+            "munmap",
+            "brk",
+        ] {
             let row = all().find(|row| row.name == name).unwrap();
             assert!(matches!(row.action, Action::Native) && row.cases.is_empty(), "{name}");
         }

@@ -12,14 +12,14 @@ use rustix::event::{PollFd, PollFlags};
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use rustix::pipe::PipeFlags;
-use rustix::process::{DumpableBehavior, Pid, Resource, Rlimit};
+use rustix::process::{DumpableBehavior, Pid, Resource, Rlimit, WaitOptions};
 use wbuild_broker::exec::{Execs, Strategy};
 use wbuild_broker::identity::StepId;
 use wbuild_broker::serve::{Broker, Closed};
 use wbuild_broker::{Step, filter};
 use wbuild_monitor::{
-    Broken, Credentials, Cwd, Fault, GuestPath, Monitor, MountAccess, MountSource, NoViews, Owner, Root, StepResult,
-    StepSpec, Subject, ViewKind, ViewPath, Where,
+    Broken, Credentials, Cwd, Fault, GuestPath, Monitor, MountAccess, MountSource, NoViews, Owner, Root,
+    StepResult, StepSpec, Subject, ViewKind, ViewPath, Where,
 };
 use wbuild_sys::notify::Listener;
 use wbuild_sys::process::Forked;
@@ -76,8 +76,12 @@ fn broken(what: impl Into<String>) -> impl FnOnce(Errno) -> Failure {
 }
 
 fn supervise(control: &UnixStream) -> Result<Outcome, Failure> {
-    let Ok(Some((launch, descriptors))) = wire::receive::<Launch>(control) else { return Err(Failure::Alone) };
-    let Ok([lifeline, stdout, stderr]) = <[OwnedFd; 3]>::try_from(descriptors) else { return Err(Failure::Alone) };
+    let Ok(Some((launch, descriptors))) = wire::receive::<Launch>(control) else {
+        return Err(Failure::Alone);
+    };
+    let Ok([lifeline, stdout, stderr]) = <[OwnedFd; 3]>::try_from(descriptors) else {
+        return Err(Failure::Alone);
+    };
     let Launch { spec, strategy, identity } = launch;
     rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable).map_err(broken("cannot hide"))?;
     wbuild_sys::process::keep_inherited_descriptors_out_of_children()
@@ -93,15 +97,17 @@ fn supervise(control: &UnixStream) -> Result<Outcome, Failure> {
     confine::drop_privileges(identity).map_err(|(what, errno)| broken(format!("cannot {what}"))(errno))?;
     // Changing ids made it dumpable or not by the kernel's own rule.
     rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable).map_err(broken("cannot hide"))?;
-    let fence = confine::supervisor(&places).map_err(broken("cannot enter the supervisor's Landlock domain"))?;
+    let fence =
+        confine::supervisor(&places).map_err(broken("cannot enter the supervisor's Landlock domain"))?;
 
     let cookie = random()?;
     let program: Vec<_> = filter::program(cookie).iter().map(|i| (i.code, i.jt, i.jf, i.k)).collect();
     let sockets = || UnixStream::pair().map_err(|error| Broken::new("cannot make a socket pair", error));
     let ((boot, embryo_boot), (report, reaper_report)) = (sockets()?, sockets()?);
-    let (life_read, life) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC).map_err(broken("cannot make a pipe"))?;
+    let (life_read, life) =
+        rustix::pipe::pipe_with(PipeFlags::CLOEXEC).map_err(broken("cannot make a pipe"))?;
     let forked = wbuild_sys::process::fork().map_err(broken("cannot fork the reaper"))?;
-    if forked == Forked::Child {
+    let Forked::Parent(reaper) = forked else {
         // The reaper must see the pipe's end when the supervisor is gone, and the supervisor the sockets'.
         drop((life, boot, report));
         let ends = Ends { life: life_read, report: reaper_report };
@@ -114,10 +120,17 @@ fn supervise(control: &UnixStream) -> Result<Outcome, Failure> {
             boot: &embryo_boot,
         };
         wbuild_sys::process::exit_now(crate::reaper::run(&ends, &embryo));
-    }
+    };
     drop((life_read, embryo_boot, reaper_report, stdout, stderr));
     let raised = raise_descriptor_limit();
-    let running = Running { control, boot, report, life: Arc::new(Mutex::new(Some(life))), _lifeline: lifeline };
+    let running = Running {
+        control,
+        boot,
+        report,
+        reaper,
+        life: Arc::new(Mutex::new(Some(life))),
+        _lifeline: lifeline,
+    };
     running.serve(&spec, &places, Parts { root, strategy, cookie, fence, raised })
 }
 
@@ -135,6 +148,7 @@ struct Running<'a> {
     control: &'a UnixStream,
     boot: UnixStream,
     report: UnixStream,
+    reaper: Pid,
     /// Dropped to end the step.
     life: Arc<Mutex<Option<OwnedFd>>>,
     /// The parent knows that the supervisor and the reaper are gone when the last copy is closed.
@@ -149,7 +163,10 @@ impl Running<'_> {
         };
         let mut notes = notes(&parts);
         let (step, tag) = assemble(spec, places, parts)?;
-        step.identities.carrier().write(pid, tag).map_err(|error| Broken::new("cannot tag the first process", error))?;
+        step.identities
+            .carrier()
+            .write(pid, tag)
+            .map_err(|error| Broken::new("cannot tag the first process", error))?;
         wbuild_sys::process::let_usr1_interrupt().map_err(broken("cannot set a signal's action"))?;
         let life = Arc::clone(&self.life);
         let end = Box::new(move || drop(life.lock().unwrap_or_else(PoisonError::into_inner).take()));
@@ -184,7 +201,8 @@ impl Running<'_> {
     /// Waits until the first process has its filter: its id and the listener.
     fn first_process(&self) -> Result<Result<(Pid, Listener), Outcome>, Failure> {
         let dead = || Broken::because("the first process died before it ran");
-        let message = wire::receive::<Boot>(&self.boot).map_err(|error| Broken::new("cannot hear the first process", error))?;
+        let message = wire::receive::<Boot>(&self.boot)
+            .map_err(|error| Broken::new("cannot hear the first process", error))?;
         match message.ok_or_else(dead)? {
             (Boot::Listening { pid }, mut descriptors) => {
                 let listener = descriptors.pop().ok_or_else(dead)?;
@@ -213,13 +231,29 @@ impl Running<'_> {
                 let reaped = wire::receive::<Reaped>(&self.report)
                     .map_err(|error| Broken::new("cannot hear the reaper", error))?;
                 let (reaped, _) = reaped.ok_or_else(|| Broken::because("the reaper died"))?;
+                self.bury()?;
                 return Ok(reaped);
             }
             if ready[1] {
                 // The parent says nothing after the launch: this is its end.
                 drop(self.life.lock().unwrap_or_else(PoisonError::into_inner).take());
                 let _ended = wire::receive::<Reaped>(&self.report);
+                self.bury()?;
                 return Err(Failure::Alone);
+            }
+        }
+    }
+}
+
+impl Running<'_> {
+    /// Waits for the reaper itself, else it stays as a zombie where wbuild is a pod's first process. Only for it: any other
+    /// wait of this process would take its tracers' stops.
+    fn bury(&self) -> Result<(), Failure> {
+        loop {
+            match rustix::process::waitpid(Some(self.reaper), WaitOptions::empty()) {
+                Ok(_) | Err(Errno::CHILD) => return Ok(()),
+                Err(Errno::INTR) => {}
+                Err(errno) => return Err(broken("cannot wait for the reaper")(errno)),
             }
         }
     }
@@ -265,10 +299,14 @@ fn notes(parts: &Parts) -> Vec<String> {
 }
 
 /// The step behind the broker.
-fn assemble(spec: &StepSpec, places: &Places, parts: Parts) -> Result<(Step, wbuild_broker::identity::Tag), Failure> {
+fn assemble(
+    spec: &StepSpec,
+    places: &Places,
+    parts: Parts,
+) -> Result<(Step, wbuild_broker::identity::Tag), Failure> {
     let told = |error: &dyn std::error::Error| Failure::Told(Outcome::Broken { detail: describe(error) });
-    let mut monitor =
-        Monitor::for_step(parts.root, spec.policy.clone(), spec.journal_check).map_err(|error| told(&error))?;
+    let mut monitor = Monitor::for_step(parts.root, spec.policy.clone(), spec.journal_check)
+        .map_err(|error| told(&error))?;
     for (mount, source) in spec.mounts.iter().zip(&places.grafts) {
         let target = [b"/", mount.target.as_bytes()].concat();
         let target = GuestPath::new(target).map_err(|fault| told(&fault))?;
@@ -335,16 +373,23 @@ fn give(path: &std::path::Path) -> Result<(), Failure> {
     let parent = path.parent().unwrap_or(path);
     let owner = rustix::fs::stat(parent).map_err(broken(format!("cannot stat {}", parent.display())))?;
     let (uid, gid) = (rustix::fs::Uid::from_raw(owner.st_uid), rustix::fs::Gid::from_raw(owner.st_gid));
-    rustix::fs::chown(path, Some(uid), Some(gid)).map_err(broken(format!("cannot give {} away", path.display())))
+    rustix::fs::chown(path, Some(uid), Some(gid))
+        .map_err(broken(format!("cannot give {} away", path.display())))
 }
 
 /// The planted stubs of our own root: files that are, byte for byte, the embedded one.
 fn planted() -> Vec<OwnedFd> {
-    INTERPRETERS.iter().filter(|path| is_stub(path)).filter_map(|path| confine::open_path(*path).ok()).collect()
+    INTERPRETERS
+        .iter()
+        .filter(|path| is_stub(path))
+        .filter_map(|path| confine::open_path(*path).ok())
+        .collect()
 }
 
 fn is_stub(path: &str) -> bool {
-    let Ok(file) = rustix::fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()) else { return false };
+    let Ok(file) = rustix::fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()) else {
+        return false;
+    };
     let mut content = vec![0; STUB.len() + 1];
     let mut length = 0;
     while let Ok(some @ 1..) = rustix::io::read(&file, &mut content[length..]) {
