@@ -125,6 +125,12 @@ pub enum BuildError {
         /// Why.
         source: Box<TreeError>,
     },
+    /// A defect of ours: the plan names what was not made.
+    #[error("the plan needs {what} that was not made")]
+    Unplanned {
+        /// What.
+        what: &'static str,
+    },
     /// The user interrupted, or another stage failed.
     #[error("interrupted")]
     Cancelled,

@@ -111,7 +111,7 @@ impl Executor<'_> {
             self.drop_unneeded(stage.id)?;
         }
         // A plan has at least its target.
-        let Some(target) = plan.stages.last() else { return Err(BuildError::Cancelled) };
+        let target = plan.stages.last().ok_or(BuildError::Unplanned { what: "a target" })?;
         self.finish(target)
     }
 
@@ -119,16 +119,15 @@ impl Executor<'_> {
         let mut state = match &stage.base {
             Base::Scratch => StageState { image: Growing::scratch(&stage.platform), tree: None, writers: 0 },
             Base::Image(image) => {
-                let base = self.images.get(image).map(|resolved| Growing::from_base(&resolved.image));
-                let needed = stage.steps.iter().any(|step| step.action != Action::Config);
-                if needed {
-                    self.images.fetch(image)?;
-                }
-                let image = base.unwrap_or_else(|| Growing::scratch(&stage.platform));
-                StageState { image, tree: None, writers: 0 }
+                let base = self.images.get(image).ok_or(BuildError::Unplanned { what: "a base image" })?;
+                StageState { image: Growing::from_base(&base.image), tree: None, writers: 0 }
             }
-            Base::Stage(base) => self.continue_from(*base, stage.id),
+            Base::Stage(base) => self.continue_from(*base, stage.id)?,
         };
+        let works = stage.steps.iter().any(|step| step.action != Action::Config);
+        if works && state.tree.is_none() {
+            self.fetch_bottom(stage)?;
+        }
         let runner = StageRunner {
             wiring: self.wiring,
             reporter: self.reporter,
@@ -145,20 +144,14 @@ impl Executor<'_> {
     }
 
     /// The state of `base` for a stage built FROM it: with its tree, if no other stage and no COPY needs that one.
-    fn continue_from(&mut self, base: StageId, stage: StageId) -> StageState {
+    fn continue_from(&mut self, base: StageId, stage: StageId) -> Result<StageState, BuildError> {
         let shared = self.readers_after(base, stage) > 0 || self.copies_from(base, stage);
-        match self.done.get_mut(&base) {
-            Some(done) => StageState {
-                image: done.image.clone(),
-                tree: if shared { None } else { done.tree.take() },
-                writers: done.writers,
-            },
-            None => StageState {
-                image: Growing::scratch(&self.plan.stages[stage.0].platform),
-                tree: None,
-                writers: 0,
-            },
-        }
+        let done = self.done.get_mut(&base).ok_or(BuildError::Unplanned { what: "a base stage" })?;
+        Ok(StageState {
+            image: done.image.clone(),
+            tree: if shared { None } else { done.tree.take() },
+            writers: done.writers,
+        })
     }
 
     /// How many stages after `stage` need the result of `of`.
@@ -187,14 +180,12 @@ impl Executor<'_> {
     }
 
     fn finish(&mut self, target: &Stage) -> Result<Built, BuildError> {
-        if let Some(image) = self.bottom(target) {
-            self.images.fetch(&image)?;
-        }
+        self.fetch_bottom(target)?;
         self.syncs.wait()?;
         let running = self.reporter.start("exporting to image");
         let times = Times::new(target.epoch, self.now);
         let state = self.done.get(&target.id);
-        let growing = state.map_or_else(|| Growing::scratch(&target.platform), |state| state.image.clone());
+        let growing = state.ok_or(BuildError::Unplanned { what: "the target" })?.image.clone();
         let (manifest, config) =
             growing.write(&self.wiring.store, &target.config, target.author.as_deref(), times.created())?;
         running.note(&format!("manifest {}", manifest.digest));
@@ -204,6 +195,14 @@ impl Executor<'_> {
         let pushed = export(&self.wiring.store, &mut self.images, self.reporter, &manifest, tags, outputs)?;
         self.removals.wait()?;
         Ok(Built { manifest, config: config.digest, platform: growing.platform(), pushed })
+    }
+
+    /// Brings the layers of the image at the bottom of a chain of stages into the store.
+    fn fetch_bottom(&mut self, stage: &Stage) -> Result<(), BuildError> {
+        match self.bottom(stage) {
+            Some(image) => self.images.fetch(&image),
+            None => Ok(()),
+        }
     }
 
     /// The image at the bottom of a chain of stages.
@@ -218,13 +217,11 @@ impl Executor<'_> {
     /// The tree of a stage that a COPY reads; made from its layers where no step of it needed one.
     fn stage_tree(&mut self, id: StageId) -> Result<&ParkedTree, BuildError> {
         let stage = &self.plan.stages[id.0];
-        if let Some(image) = self.bottom(stage)
-            && self.done.get(&id).is_some_and(|state| state.tree.is_none())
-        {
-            self.images.fetch(&image)?;
+        if self.done.get(&id).is_some_and(|state| state.tree.is_none()) {
+            self.fetch_bottom(stage)?;
         }
         self.syncs.wait()?;
-        let Some(state) = self.done.get_mut(&id) else { return Err(BuildError::Cancelled) };
+        let state = self.done.get_mut(&id).ok_or(BuildError::Unplanned { what: "a stage" })?;
         let tree = match state.tree.take() {
             Some(tree) => tree,
             None => {

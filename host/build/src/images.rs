@@ -122,7 +122,8 @@ impl<'a> ImageSet<'a> {
         let mut resolved = Vec::new();
         let outcome = runtime.block_on(async {
             while let Some(joined) = until_cancelled(&cancel, tasks.join_next()).await? {
-                let (image, span, reference, running, result) = joined.map_err(|_| BuildError::Cancelled)?;
+                let (image, span, reference, running, result) =
+                    joined.unwrap_or_else(|failed| std::panic::resume_unwind(failed.into_panic()));
                 let found = result.map_err(|source| pull_error(&image.name, span, source))?;
                 running.done();
                 resolved.push((image, Resolved { image: found, remote: Some(reference), span }));
@@ -136,7 +137,7 @@ impl<'a> ImageSet<'a> {
 
     /// Brings layers of an image into the store.
     pub(crate) fn fetch(&mut self, request: &ImageRequest) -> Result<(), BuildError> {
-        let Some(resolved) = self.found.get(request) else { return Ok(()) };
+        let resolved = self.found.get(request).ok_or(BuildError::Unplanned { what: "an image" })?;
         let Some(reference) = resolved.remote.clone() else { return Ok(()) };
         let missing = missing(self.store, &resolved.image.manifest.layers)?;
         if missing.is_empty() {

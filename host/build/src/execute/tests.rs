@@ -62,10 +62,11 @@ impl Engine for Script {
     }
 }
 
-/// No registry: every image is asked for in vain.
-struct Nowhere;
+/// A registry that has the image of another store under every name, or nothing.
+#[derive(Default)]
+struct Registry(Option<(Store, Image)>);
 
-impl Remote for Nowhere {
+impl Remote for Registry {
     fn resolve<'a>(
         &'a self,
         _: &'a Store,
@@ -73,17 +74,24 @@ impl Remote for Nowhere {
         _: &'a Platform,
     ) -> BoxFuture<'a, Result<Image, RemoteError>> {
         let missing = std::io::Error::from(std::io::ErrorKind::NotFound);
-        Box::pin(async move { Err(RemoteError::new(wbuild_store::ErrorClass::Refused, reference, missing)) })
+        let refused = RemoteError::new(wbuild_store::ErrorClass::Refused, reference, missing);
+        let found = self.0.as_ref().map(|(_, image)| image.clone());
+        Box::pin(async move { found.ok_or(refused) })
     }
 
     fn fetch<'a>(
         &'a self,
-        _: &'a Store,
+        store: &'a Store,
         _: &'a Reference,
-        _: &'a [Descriptor],
+        blobs: &'a [Descriptor],
         _: &'a dyn wbuild_store::Progress,
     ) -> BoxFuture<'a, Result<(), RemoteError>> {
-        unreachable!("nothing was resolved")
+        let (origin, _) = self.0.as_ref().expect("nothing was resolved");
+        for blob in blobs {
+            let mut content = origin.blob(&blob.digest).unwrap();
+            store.ingest_from(&mut content, wbuild_store::Expected::of(blob)).unwrap();
+        }
+        Box::pin(async { Ok(()) })
     }
 
     fn push<'a>(
@@ -116,6 +124,7 @@ impl Progress for Seen {
 struct Bench {
     dir: tempfile::TempDir,
     engine: Arc<Script>,
+    registry: Arc<Registry>,
     seen: Arc<Seen>,
     store: Store,
     epoch: EpochRule,
@@ -134,6 +143,7 @@ impl Bench {
         Self {
             dir,
             engine: Arc::default(),
+            registry: Arc::default(),
             seen: Arc::default(),
             store,
             epoch: EpochRule::Fixed(10_000),
@@ -165,7 +175,7 @@ impl Bench {
         let wiring = Wiring {
             store: self.store.clone(),
             store_path: self.dir.path().join("store"),
-            remote: Arc::new(Nowhere),
+            remote: self.registry.clone(),
             engine: self.engine.clone(),
             progress: self.seen.clone(),
             cancel: Cancel::default(),
@@ -384,4 +394,26 @@ fn an_archive_appears_whole_under_its_name() {
     std::fs::File::open(out.join("image.tar")).unwrap().read_to_end(&mut first).unwrap();
     bench.build_with("FROM scratch\nRUN one\n", vec![output()]).unwrap();
     assert_eq!(first, std::fs::read(out.join("image.tar")).unwrap());
+}
+
+#[test]
+fn the_layers_of_a_base_come_when_a_later_stage_needs_them() {
+    let origin = Bench::new();
+    let built = origin.build("FROM scratch\nCOPY <<EOF /base\nx\nEOF\n");
+    let image = Image {
+        descriptor: built.manifest.clone(),
+        manifest: origin.manifest(&built),
+        config: origin.config(&built),
+    };
+    for dockerfile in [
+        "FROM example/base AS base\nENV A=1\nFROM base\nRUN one\n",
+        "FROM example/base AS base\nENV A=1\nFROM scratch\nCOPY --from=base /base /base\n",
+        "FROM scratch\nCOPY --from=example/base /base /base\n",
+        "FROM example/base\nENV A=1\n",
+    ] {
+        let mut bench = Bench::new();
+        bench.registry = Arc::new(Registry(Some((origin.store.clone(), image.clone()))));
+        let built = bench.build(dockerfile);
+        assert!(bench.layers(&built)[0].iter().any(|(path, _)| path == "/base"), "{dockerfile}");
+    }
 }

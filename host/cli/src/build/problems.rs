@@ -62,6 +62,7 @@ pub(super) fn failure(error: &BuildError, source: &Source) -> Failure {
         BuildError::Layout { .. } => Failure::from_error(Exit::Usage, error),
         BuildError::Export { .. } | BuildError::Host { .. } | BuildError::Store(_) => host(error),
         BuildError::Tree { source: tree, .. } => Failure::from_error(tree_exit(tree), error),
+        BuildError::Unplanned { .. } => Failure::from_error(Exit::Internal, error),
         BuildError::Cancelled => Failure::new(Exit::Interrupted, "interrupted"),
     }
 }
