@@ -27,11 +27,11 @@ pub type Job = Box<dyn FnOnce(&mut Call<'_>) -> Result<Reply, Fault> + Send>;
 pub enum Reply {
     /// The call returns this value.
     Value(i64),
-    /// The call returns a new descriptor. The broker's own copy is closed just after the guest runs on, and locks wait
-    /// for that (calls/locks.rs): for read-only files, directories, handles and sockets.
+    /// The call returns a new descriptor. The broker's own copy is closed just after the guest runs on; locks and execs wait
+    /// for that (calls/locks.rs). For files, directories, handles and sockets.
     Fd(OwnedFd, FdFlags),
     /// The call returns a new descriptor, and the broker's copy is closed before the guest runs on, which costs a second
-    /// wake-up. For what can be written: else write-close-exec meets ETXTBSY, and a FIFO's end outlives its close.
+    /// wake-up. For the ends of FIFOs, terminals and the like, whose peers notice a close.
     FdClosedFirst(OwnedFd, FdFlags),
     /// Runs the rest on the job pool because it may block; the receiver goes on.
     Blocking(Job),

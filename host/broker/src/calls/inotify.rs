@@ -118,6 +118,7 @@ fn make(call: &Call<'_>, flags: u32) -> Result<Reply, Fault> {
     let create = CreateFlags::from_bits(flags).ok_or(Errno::INVAL)?;
     let step = call.step();
     let asked = call.notice().id;
+    step.lingering.end();
     if step.watches.are_many() {
         drop_closed(call)?;
     }

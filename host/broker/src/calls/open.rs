@@ -1,13 +1,13 @@
 //! open, creat, openat, openat2: man 2 open, man 2 openat2.
 //!
-//! Invariant: a descriptor that can be written is closed here before the guest goes on, and an open that may
-//! block is no receiver's.
+//! Invariant: a descriptor of anything but a file or directory of the tree is closed here before the guest goes on, and
+//! an open that may block is no receiver's.
 
 use std::os::fd::{AsFd, OwnedFd};
 
 use rustix::fs::{CWD, Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
-use wbuild_monitor::{Fault, GuestPath, OpenRequest, Opened, OpenedAccess, Outcome, ViewKind, ViewPath};
+use wbuild_monitor::{Fault, GuestPath, OpenRequest, Opened, Outcome, ViewKind, ViewPath};
 
 use super::frame::{AT_FDCWD, Frame};
 use super::object;
@@ -145,10 +145,7 @@ fn family(call: &Call<'_>, dirfd: i32, path: GuestPath, request: OpenRequest) ->
         frame.name(dirfd, path)?
     };
     match frame.ask(|monitor, subject| monitor.open(subject, name.at(), &request))? {
-        Outcome::Done(Opened::File(file)) => Ok(match file.access {
-            OpenedAccess::Read => Reply::Fd(file.fd, closes(request.flags)),
-            OpenedAccess::Write => descriptor(file.fd, request.flags),
-        }),
+        Outcome::Done(Opened::File(file)) => Ok(Reply::Fd(file.fd, closes(request.flags))),
         Outcome::Done(Opened::Path(fd)) => handle(&frame, fd, request.flags),
         Outcome::Done(Opened::Fifo(fd)) => fifo(fd, request.flags),
         Outcome::Done(Opened::Device(stat)) => {

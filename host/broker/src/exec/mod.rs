@@ -157,6 +157,8 @@ pub fn execve(call: &mut Call<'_>) -> Result<Reply, Fault> {
     let name = path.as_bytes().to_vec();
     let aim = frame.aim(AT_FDCWD, path, LastLink::Follow, EmptyPath::Refused)?;
     let found = program::find(&frame, &Asked { aim, name, survives: NameSurvives::Yes })?;
+    // Our copy of a descriptor that a guest wrote the program through would be ETXTBSY.
+    call.step().lingering.wait();
     redirect::start(call, &frame, found, empty, [1, 2])
 }
 
@@ -187,5 +189,6 @@ pub fn execveat(call: &mut Call<'_>) -> Result<Reply, Fault> {
     if flags & EXECVE_CHECK != 0 {
         return Ok(Reply::Value(0));
     }
+    call.step().lingering.wait();
     redirect::start(call, &frame, found, empty, [2, 3])
 }

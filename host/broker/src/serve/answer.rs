@@ -78,7 +78,7 @@ impl<'a> Answer<'a> {
     }
 
     pub(super) fn descriptor(self, fd: OwnedFd, flags: FdFlags, lingering: &Lingering) {
-        let _held = lingering.hold();
+        let Some(_held) = lingering.hold() else { return self.descriptor_closed_first(fd, flags) };
         match self.listener.add_and_send(self.id, fd.as_fd(), inherit(flags)) {
             Ok(_) => self.already_given(),
             Err(errno) => self.errno(errno),
