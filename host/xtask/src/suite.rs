@@ -28,10 +28,11 @@ pub(crate) fn test(name: Option<&str>) -> Result<()> {
     suite(&mut count, &["--workspace"], name, "default")
 }
 
-/// The end-to-end tests with a large N, one at a time.
+/// The tests that have an N, with a large one, one at a time.
 pub(crate) fn soak(name: Option<&str>) -> Result<()> {
     setup::require(&[For::Compiling, For::Tests])?;
-    suite(&mut Count::default(), &["--package", "wbuild-tests"], name, "soak")
+    let packages = ["--package", "wbuild-tests", "--package", "wbuild-monitor", "--package", "wbuild-rootfs"];
+    suite(&mut Count::default(), &packages, name, "soak")
 }
 
 fn suite(count: &mut Count, packages: &[&str], name: Option<&str>, scale: &str) -> Result<()> {

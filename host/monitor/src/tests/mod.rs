@@ -1,7 +1,6 @@
 //! Tests of the monitor. As root they run the userspace walk only; `unprivileged` runs all of them once more as an ordinary user, where the
 //! kernel walks.
 
-mod bench;
 mod confined;
 mod differential;
 mod grafts;

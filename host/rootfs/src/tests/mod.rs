@@ -1,6 +1,5 @@
 //! Tests of the tree, its records and its journal, on a disk filesystem and on tmpfs.
 
-mod bench;
 mod finish;
 mod model;
 mod mounts;
