@@ -144,9 +144,9 @@ impl ProcMem {
     }
 }
 
-/// /proc/TID/mem answers EIO where process_vm_* answers EFAULT.
+/// /proc/TID/mem answers EIO where process_vm_* answers EFAULT, and EINVAL in the upper half of the address space.
 fn as_fault(errno: Errno) -> Errno {
-    if errno == Errno::IO { Errno::FAULT } else { errno }
+    if matches!(errno, Errno::IO | Errno::INVAL) { Errno::FAULT } else { errno }
 }
 
 impl GuestMemory for ProcMem {
@@ -156,5 +156,61 @@ impl GuestMemory for ProcMem {
 
     fn write_some(&self, address: u64, bytes: &[u8]) -> Result<usize, Errno> {
         rustix::io::pwrite(&self.file, bytes, address).map_err(as_fault)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn both() -> [Box<dyn GuestMemory>; 2] {
+        let tid = rustix::thread::gettid().as_raw_nonzero().get().cast_unsigned();
+        let flags = rustix::fs::OFlags::RDWR | rustix::fs::OFlags::CLOEXEC;
+        let file = rustix::fs::open("/proc/self/mem", flags, rustix::fs::Mode::empty()).unwrap();
+        [Box::new(ProcessVm::new(tid)), Box::new(ProcMem::new(file))]
+    }
+
+    /// The address of a page of `b'x'` behind which nothing is mapped.
+    fn last_page() -> u64 {
+        const PAGE: usize = 4096;
+        let (protection, flags) = (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS);
+        // SAFETY: a new mapping anywhere.
+        let at = unsafe { libc::mmap(std::ptr::null_mut(), 2 * PAGE, protection, flags, -1, 0) };
+        assert_ne!(at, libc::MAP_FAILED);
+        // SAFETY: the first page of the mapping just made.
+        unsafe { std::ptr::write_bytes(at.cast::<u8>(), b'x', PAGE) };
+        // SAFETY: the second page of the mapping just made, which nobody uses.
+        assert_eq!(unsafe { libc::munmap(at.wrapping_byte_add(PAGE), PAGE) }, 0);
+        at.addr() as u64
+    }
+
+    #[test]
+    fn strings_end_at_their_nul_at_the_limit_or_in_a_fault() {
+        let page = last_page();
+        let text = std::ffi::CString::new(vec![b'y'; 5000]).unwrap();
+        let at = text.as_ptr().addr() as u64;
+        for memory in both() {
+            assert_eq!(memory.read_string(at, 8192), Ok(Some(vec![b'y'; 5000])));
+            assert_eq!(memory.read_string(at, 5001).unwrap().map(|text| text.len()), Some(5000));
+            assert_eq!(memory.read_string(at, 5000), Ok(None));
+            assert_eq!(memory.read_string(page, 8192), Err(Errno::FAULT));
+            assert_eq!(memory.read_string(page, 4096), Ok(None));
+            memory.write(page + 4095, &[0]).unwrap();
+            assert_eq!(memory.read_string(page + 4090, 8192), Ok(Some(b"xxxxx".to_vec())));
+            memory.write(page + 4095, b"x").unwrap();
+        }
+    }
+
+    #[test]
+    fn what_is_not_all_there_is_a_fault() {
+        let page = last_page();
+        for memory in both() {
+            let mut two = [0; 2];
+            assert_eq!(memory.read(page + 4094, &mut two), Ok(()));
+            assert_eq!(memory.read(page + 4095, &mut two), Err(Errno::FAULT));
+            assert_eq!(memory.write(page + 4095, b"zz"), Err(Errno::FAULT));
+            assert_eq!(memory.read(1, &mut two), Err(Errno::FAULT));
+            assert_eq!(memory.read(u64::MAX, &mut two), Err(Errno::FAULT));
+        }
     }
 }

@@ -201,3 +201,32 @@ pub fn inherited(fd: i32) -> Result<OwnedFd, Errno> {
     // for the same number is a bug that closes it twice, not memory unsafety.
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_process_with_threads_does_not_fork() {
+        let (tell, wait) = std::sync::mpsc::channel::<()>();
+        let other = std::thread::spawn(move || wait.recv());
+        assert_eq!(fork(), Err(Errno::BUSY));
+        drop(tell);
+        assert!(other.join().unwrap().is_err());
+    }
+
+    #[test]
+    fn only_the_first_thread_is_a_leader() {
+        let id = |tid: Pid| tid.as_raw_nonzero().get().cast_unsigned();
+        assert!(is_leader(id(rustix::process::getpid())));
+        let other = std::thread::spawn(move || is_leader(id(rustix::thread::gettid())));
+        assert!(!other.join().unwrap());
+    }
+
+    #[test]
+    fn the_parents_of_this_process_are_known() {
+        let parents = parents().unwrap();
+        let me = rustix::process::getpid().as_raw_nonzero().get();
+        assert_eq!(parents.get(&me).copied(), rustix::process::getppid().map(|pid| pid.as_raw_nonzero().get()));
+    }
+}
