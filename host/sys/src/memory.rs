@@ -173,7 +173,8 @@ mod tests {
     /// The address of a page of `b'x'` behind which nothing is mapped.
     fn last_page() -> u64 {
         const PAGE: usize = 4096;
-        let (protection, flags) = (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS);
+        let (protection, flags) =
+            (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS);
         // SAFETY: a new mapping anywhere.
         let at = unsafe { libc::mmap(std::ptr::null_mut(), 2 * PAGE, protection, flags, -1, 0) };
         assert_ne!(at, libc::MAP_FAILED);

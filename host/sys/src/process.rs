@@ -227,6 +227,9 @@ mod tests {
     fn the_parents_of_this_process_are_known() {
         let parents = parents().unwrap();
         let me = rustix::process::getpid().as_raw_nonzero().get();
-        assert_eq!(parents.get(&me).copied(), rustix::process::getppid().map(|pid| pid.as_raw_nonzero().get()));
+        assert_eq!(
+            parents.get(&me).copied(),
+            rustix::process::getppid().map(|pid| pid.as_raw_nonzero().get())
+        );
     }
 }
