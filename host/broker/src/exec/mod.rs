@@ -66,7 +66,8 @@ impl Execs {
         interpreters: &'static [&'static str],
         cookie: u64,
     ) -> Result<Self, Broken> {
-        let stub = sealed(stub).map_err(|errno| Broken::new("cannot keep the loader stub in memory", errno))?;
+        let stub =
+            sealed(stub).map_err(|errno| Broken::new("cannot keep the loader stub in memory", errno))?;
         Ok(Self { cookie, strategy, interpreters, stub, pending: Mutex::default(), exes: Mutex::default() })
     }
 
@@ -82,7 +83,9 @@ impl Execs {
     /// # Errors
     /// EMFILE.
     pub fn exe(&self, plan: PlanId) -> Result<Option<OwnedFd>, Errno> {
-        let Some(index) = plan.0.checked_sub(1).and_then(|index| usize::try_from(index).ok()) else { return Ok(None) };
+        let Some(index) = plan.0.checked_sub(1).and_then(|index| usize::try_from(index).ok()) else {
+            return Ok(None);
+        };
         let exes = self.exes();
         exes.files.get(index).map(|file| rustix::io::fcntl_dupfd_cloexec(file, 0)).transpose()
     }
@@ -135,7 +138,10 @@ fn sealed(bytes: &[u8]) -> Result<OwnedFd, Errno> {
         rest = &rest[rustix::io::write(&file, rest)?..];
     }
     rustix::fs::fchmod(&file, Mode::RUSR | Mode::XUSR)?;
-    rustix::fs::fcntl_add_seals(&file, SealFlags::WRITE | SealFlags::GROW | SealFlags::SHRINK | SealFlags::SEAL)?;
+    rustix::fs::fcntl_add_seals(
+        &file,
+        SealFlags::WRITE | SealFlags::GROW | SealFlags::SHRINK | SealFlags::SEAL,
+    )?;
     reopen(file.as_fd(), OFlags::RDONLY)
 }
 
@@ -183,7 +189,8 @@ pub fn execveat(call: &mut Call<'_>) -> Result<Reply, Fault> {
         true if path.is_empty() => format!("/dev/fd/{dirfd}").into_bytes(),
         true => [format!("/dev/fd/{dirfd}/").as_bytes(), path.as_bytes()].concat(),
     };
-    let survives = if through_descriptor && call.closes_on_exec(dirfd)? { NameSurvives::No } else { NameSurvives::Yes };
+    let survives =
+        if through_descriptor && call.closes_on_exec(dirfd)? { NameSurvives::No } else { NameSurvives::Yes };
     let aim = frame.aim(dirfd, path, no_follow(flags), EmptyPath::from_flags(flags))?;
     let found = program::find(&frame, &Asked { aim, name, survives })?;
     if flags & EXECVE_CHECK != 0 {
