@@ -67,6 +67,23 @@ impl Drop for Tree {
     }
 }
 
+/// Asks ext4 to begin each tree in a block group of its own (what `chattr +T` asks). Else a tree starts where others were removed
+/// just now, and as ext4 reuses no inode for minutes after its removal, every file made there searches past all of those: 20,000
+/// files took 13 s instead of 0.2 s.
+///
+/// # Errors
+/// The filesystem has no such wish or the directory is another user's: then trees are made as everywhere else.
+pub(crate) fn spread(trees: &Dir) -> rustix::io::Result<()> {
+    use rustix::fs::{IFlags, Mode, OFlags};
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let trees = rustix::fs::openat(trees, c".", flags, Mode::empty())?;
+    let attributes = rustix::fs::ioctl_getflags(&trees)?;
+    if attributes.contains(IFlags::TOPDIR) {
+        return Ok(());
+    }
+    rustix::fs::ioctl_setflags(&trees, attributes | IFlags::TOPDIR)
+}
+
 /// Removes the trees that no living process uses. One process at a time: two would move each other's files about.
 pub(crate) fn sweep(trees: &Dir) -> io::Result<()> {
     let _alone = lock::lock_dir(trees)?;

@@ -36,6 +36,16 @@ fn opening_removes_dead_trees_and_not_living_ones() {
     assert_eq!(living.dir().read("file").unwrap(), b"x");
 }
 
+#[test]
+fn trees_are_spread_where_the_filesystem_can() {
+    let rooms = Rooms::new();
+    // Other filesystems know no such attribute: setting it fails there or is forgotten.
+    if rustix::fs::fstatfs(&rooms.dir).unwrap().f_type == 0xEF53 {
+        let trees = rooms.dir.open("trees").unwrap();
+        assert!(rustix::fs::ioctl_getflags(&trees).unwrap().contains(rustix::fs::IFlags::TOPDIR));
+    }
+}
+
 /// Makes what stops a simple removal.
 fn difficult(dir: &Dir) {
     dir.write("target", b"kept").unwrap();

@@ -46,6 +46,8 @@ impl Bench {
         setup::ensure(&[For::Compiling, For::Benches])?;
         ensure!(wbuild_tests::workspace::is_root(), "the pod and the peers are started by root");
         wbuild_tests::workspace::use_release()?;
+        let rooms = wbuild_tests::workspace::Scratch::new("rounds")?;
+        rooms.hold_all()?;
         match self {
             Self::Build(rounds) => build::run(&rounds),
             Self::Steps(rounds) => steps::run(&rounds),
