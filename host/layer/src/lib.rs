@@ -10,12 +10,14 @@ mod changeset;
 mod compress;
 mod path;
 mod read;
+mod union;
 mod write;
 
 pub use archive::encode::Unwritable;
 pub use changeset::{Attributes, Change, ChangeSet, Device, Entry, EntryKind, Timestamp, Xattrs};
-pub use compress::{Blob, BlobWriter, Threads};
+pub use compress::{Blob, BlobWriter, LevelError, Packing, Threads};
 pub use path::{RootPath, RootPathError};
 pub use read::{Expected, LayerEntry, LayerReader, Limits, Malformed, ReadError, Verified};
+pub use union::{Node, Source, TarSink, Union, UnionError, UnionSink};
 pub use wbuild_oci::{Compression, Digest};
 pub use write::{WriteError, write_layer};

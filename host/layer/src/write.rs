@@ -8,11 +8,9 @@
 use std::cmp::Ordering;
 use std::io::{self, Read, Write};
 
-use wbuild_oci::Compression;
-
 use crate::archive::encode::{self, Unwritable};
 use crate::archive::{OPAQUE, RECORD, WHITEOUT};
-use crate::compress::{Blob, BlobWriter, Threads};
+use crate::compress::{Blob, BlobWriter, Packing, Threads};
 use crate::{Attributes, Change, ChangeSet, Entry, EntryKind, RootPath};
 
 /// Why a layer was not written.
@@ -65,7 +63,7 @@ pub enum WriteError {
 pub fn write_layer<R, W>(
     changes: &ChangeSet,
     mut open: impl FnMut(&RootPath) -> io::Result<R>,
-    compression: Compression,
+    packing: impl Into<Packing>,
     threads: Threads,
     out: W,
 ) -> Result<(W, Blob), WriteError>
@@ -74,7 +72,7 @@ where
     W: Write + Send,
 {
     std::thread::scope(|scope| {
-        let mut blob = BlobWriter::new(scope, compression, threads, out);
+        let mut blob = BlobWriter::new(scope, packing, threads, out);
         let mut headers = Vec::new();
         for (path, change) in archive_order(changes) {
             headers.clear();

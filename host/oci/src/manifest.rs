@@ -45,6 +45,25 @@ impl Manifest {
         }
     }
 
+    /// The same image under Docker's schema 2 media types. Schema 2 has no annotations, subjects or artifact types.
+    #[must_use]
+    pub fn to_docker(&self) -> Self {
+        let docker = |blob: &Descriptor| {
+            let media_type = match blob.kind() {
+                media::Kind::Config => media::DOCKER_CONFIG.to_owned(),
+                media::Kind::Layer(compression) => compression.docker_media_type().to_owned(),
+                _ => blob.media_type.clone(),
+            };
+            let mut descriptor = Descriptor::new(media_type, blob.digest, blob.size);
+            descriptor.urls.clone_from(&blob.urls);
+            descriptor
+        };
+        Self {
+            media_type: Some(media::DOCKER_MANIFEST.to_owned()),
+            ..Self::new(docker(&self.config), self.layers.iter().map(docker).collect())
+        }
+    }
+
     /// Parses a manifest. Sizes and digests are those it claims: nothing is looked up.
     ///
     /// # Errors
@@ -94,5 +113,34 @@ impl Manifest {
     /// The config and then the layers: every blob the image is made of, repeats included.
     pub fn blobs(&self) -> impl Iterator<Item = &Descriptor> {
         std::iter::once(&self.config).chain(&self.layers)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Compression, Digest};
+
+    #[test]
+    fn docker_types_name_the_same_blobs() {
+        let digest = Digest::of(b"x");
+        let layers = [Compression::None, Compression::Gzip, Compression::Zstd];
+        let layers = layers.map(|one| Descriptor::new(one.media_type(), digest, 1)).to_vec();
+        let mut oci = Manifest::new(Descriptor::new(media::CONFIG, digest, 2), layers);
+        oci.annotations.insert("a".to_owned(), "b".to_owned());
+        let docker = oci.to_docker();
+        let types: Vec<&str> = docker.blobs().map(|blob| blob.media_type.as_str()).collect();
+        assert_eq!(docker.media_type(), media::DOCKER_MANIFEST);
+        assert_eq!(
+            types,
+            [
+                media::DOCKER_CONFIG,
+                media::DOCKER_LAYER_TAR,
+                media::DOCKER_LAYER_GZIP,
+                media::DOCKER_LAYER_ZSTD
+            ]
+        );
+        assert!(docker.annotations.is_empty());
+        assert_eq!(Manifest::parse(&docker.to_bytes()).unwrap(), docker);
     }
 }

@@ -1,6 +1,6 @@
 //! Media types of OCI images and of Docker's schema 2, and what each is.
 //!
-//! Both families are read; only OCI's is written. Schema 1 is recognised nowhere: it has no config.
+//! Both families are read and written; OCI's is what wbuild writes unless it is asked for the other. Schema 1 is recognised nowhere: it has no config.
 
 /// OCI image manifest.
 pub const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
@@ -50,6 +50,15 @@ impl Compression {
             Self::None => LAYER_TAR,
             Self::Gzip => LAYER_GZIP,
             Self::Zstd => LAYER_ZSTD,
+        }
+    }
+
+    /// The Docker schema 2 layer media type of this compression.
+    pub const fn docker_media_type(self) -> &'static str {
+        match self {
+            Self::None => DOCKER_LAYER_TAR,
+            Self::Gzip => DOCKER_LAYER_GZIP,
+            Self::Zstd => DOCKER_LAYER_ZSTD,
         }
     }
 }

@@ -11,7 +11,7 @@ use std::thread::{Scope, ScopedJoinHandle};
 use crossbeam_channel::{Receiver, Sender, bounded};
 use wbuild_oci::{Compression, Descriptor, Digest, Hasher};
 
-use super::{BLOCK, Codec};
+use super::{BLOCK, Codec, Packing};
 
 /// How many threads compress.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -115,7 +115,7 @@ enum Stage<'scope, W> {
 /// Takes a tar stream and writes the blob of it; [`BlobWriter::finish`] gives the digests.
 pub struct BlobWriter<'scope, 'env, W> {
     scope: &'scope Scope<'scope, 'env>,
-    compression: Compression,
+    packing: Packing,
     threads: Threads,
     buffer: Vec<u8>,
     filled: usize,
@@ -127,14 +127,14 @@ impl<'scope, 'env, W: Write + Send + 'scope> BlobWriter<'scope, 'env, W> {
     /// A writer to `out`; threads, if it needs any, are started in `scope`.
     pub fn new(
         scope: &'scope Scope<'scope, 'env>,
-        compression: Compression,
+        packing: impl Into<Packing>,
         threads: Threads,
         out: W,
     ) -> Self {
         let out = Output { out, hasher: Hasher::new(), size: 0 };
         Self {
             scope,
-            compression,
+            packing: packing.into(),
             threads,
             buffer: vec![0; BLOCK],
             filled: 0,
@@ -174,7 +174,7 @@ impl<'scope, 'env, W: Write + Send + 'scope> BlobWriter<'scope, 'env, W> {
             Stage::Failed => return Err(io::Error::other("the layer's writer has failed before")),
         };
         let blob = Blob {
-            compression: self.compression,
+            compression: self.packing.compression(),
             diff_id: diff.finish(),
             tar_size: self.tar_size,
             digest: out.hasher.finish(),
@@ -189,7 +189,7 @@ impl<'scope, 'env, W: Write + Send + 'scope> BlobWriter<'scope, 'env, W> {
             match std::mem::replace(&mut self.stage, Stage::Failed) {
                 Stage::Inline { out, diff, .. } => {
                     self.stage =
-                        Stage::Parallel(Pool::start(self.scope, self.compression, self.threads, out, diff)?);
+                        Stage::Parallel(Pool::start(self.scope, self.packing, self.threads, out, diff)?);
                 }
                 other => self.stage = other,
             }
@@ -203,7 +203,7 @@ impl<'scope, 'env, W: Write + Send + 'scope> BlobWriter<'scope, 'env, W> {
             Stage::Inline { codec, out, diff, scratch } => {
                 let codec = match codec {
                     Some(codec) => codec,
-                    None => codec.insert(Codec::new(self.compression)?),
+                    None => codec.insert(Codec::new(self.packing)?),
                 };
                 diff.update(&self.buffer[..filled]);
                 codec.compress(&self.buffer[..filled], scratch)?;
@@ -229,7 +229,7 @@ impl<'scope, 'env, W: Write + Send + 'scope> BlobWriter<'scope, 'env, W> {
 impl<'scope, W: Write + Send + 'scope> Pool<'scope, W> {
     fn start<'env>(
         scope: &'scope Scope<'scope, 'env>,
-        compression: Compression,
+        packing: Packing,
         threads: Threads,
         out: Output<W>,
         diff: Hasher,
@@ -241,7 +241,7 @@ impl<'scope, W: Write + Send + 'scope> Pool<'scope, W> {
         let free = bounded(in_flight + 2);
         let spare = bounded::<Vec<u8>>(in_flight + 2);
         for _ in 0..threads.0 {
-            let (queue, spare, mut codec) = (job_queue.clone(), spare.1.clone(), Codec::new(compression)?);
+            let (queue, spare, mut codec) = (job_queue.clone(), spare.1.clone(), Codec::new(packing)?);
             std::thread::Builder::new().name("layer-compress".into()).spawn_scoped(scope, move || {
                 for (block, done) in queue {
                     let mut compressed = spare.try_recv().unwrap_or_default();

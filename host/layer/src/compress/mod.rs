@@ -16,18 +16,20 @@
 //! checksum instead of a search.
 
 mod blob;
+mod packing;
 
 pub use blob::{Blob, BlobWriter, Threads};
 use libdeflater::{CompressionLvl, Compressor};
+pub use packing::{LevelError, Packing};
 use std::io;
 use wbuild_oci::Compression;
 
 /// How much of the tar goes into one member or frame.
 pub(crate) const BLOCK: usize = 1 << 20;
 /// See the module's header.
-const GZIP_LEVEL: i32 = 3;
+pub(crate) const GZIP_LEVEL: i32 = 3;
 /// What BuildKit and buildah use for zstd.
-const ZSTD_LEVEL: i32 = 3;
+pub(crate) const ZSTD_LEVEL: i32 = 3;
 /// How many pieces of a block are looked at, and how long each is.
 const PROBES: usize = 4;
 const PROBE_LEN: usize = 16 << 10;
@@ -50,17 +52,17 @@ pub(crate) struct GzipCodec {
 }
 
 impl Codec {
-    /// A codec of this compression at the fixed level.
-    pub(crate) fn new(compression: Compression) -> io::Result<Self> {
-        Ok(match compression {
+    /// A codec of this packing.
+    pub(crate) fn new(packing: Packing) -> io::Result<Self> {
+        Ok(match packing.compression {
             Compression::None => Self::None,
             Compression::Gzip => Self::Gzip(Box::new(GzipCodec {
-                search: Compressor::new(level(GZIP_LEVEL)),
+                search: Compressor::new(level(packing.level)),
                 store: Compressor::new(level(0)),
                 probe: None,
             })),
             Compression::Zstd => {
-                let mut codec = zstd::bulk::Compressor::new(ZSTD_LEVEL)?;
+                let mut codec = zstd::bulk::Compressor::new(packing.level)?;
                 codec.include_checksum(true)?;
                 Self::Zstd(codec)
             }

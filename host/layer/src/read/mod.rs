@@ -223,15 +223,20 @@ impl LayerReader {
     /// # Errors
     /// The layer ends within the file; or see [`ReadError`].
     pub fn content(&mut self) -> Result<&[u8], ReadError> {
-        if self.content == 0 {
+        self.content_at_most(usize::MAX)
+    }
+
+    /// As [`LayerReader::content`], at most so many bytes.
+    pub(crate) fn content_at_most(&mut self, most: usize) -> Result<&[u8], ReadError> {
+        if self.content == 0 || most == 0 {
             return Ok(&[]);
         }
         if !self.refill()? {
             return Err(self.malformed(Malformed::Truncated));
         }
-        let most = usize::try_from(self.content).unwrap_or(usize::MAX);
+        let left = usize::try_from(self.content).unwrap_or(usize::MAX);
         let start = self.at;
-        self.at += most.min(self.chunk.len() - start);
+        self.at += left.min(most).min(self.chunk.len() - start);
         self.content -= (self.at - start) as u64;
         Ok(&self.chunk[start..self.at])
     }

@@ -1,6 +1,7 @@
 //! Layers against GNU tar, gzip, zstd and Python; what cannot be written; the pinned bytes.
 
 use super::*;
+use crate::Compression;
 use crate::{Device, Timestamp, Xattrs};
 use std::collections::BTreeMap;
 use std::process::{Command, Stdio};
