@@ -16,7 +16,7 @@ mod subject;
 #[cfg(test)]
 mod tests;
 
-pub use audit::{AccessKind, Denial};
+pub use audit::{AccessKind, Denial, Denials};
 pub use credentials::{Capabilities, Capability, CapabilitySet, Credentials, Ids};
 pub use engine::{
     Cancel, Engine, EngineError, Exit, Mount, MountAccess, MountSource, OutputSink, Process, StepResult,

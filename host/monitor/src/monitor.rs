@@ -13,7 +13,7 @@ use wbuild_rootfs::{
     VIEWS, stat_at,
 };
 
-use crate::audit::{Audit, Denial};
+use crate::audit::{Audit, Denials};
 use crate::resolve::{Goal, Node, Reached, SearchCache};
 use crate::{
     At, Base, Broken, Credentials, Cwd, Errno, Fault, GuestPath, LastLink, MountAccess, NoViews, Subject,
@@ -49,7 +49,7 @@ fn graft_access(access: MountAccess) -> GraftAccess {
     }
 }
 
-fn joined(mut path: Vec<u8>, name: &[u8]) -> Vec<u8> {
+pub(crate) fn joined(mut path: Vec<u8>, name: &[u8]) -> Vec<u8> {
     if !path.ends_with(b"/") {
         path.push(b'/');
     }
@@ -138,8 +138,8 @@ impl Monitor {
 
     /// What policy has denied so far.
     #[must_use]
-    pub fn denials(&self) -> Vec<Denial> {
-        self.audit.list()
+    pub fn denials(&self) -> Denials {
+        self.audit.list(&self.policy)
     }
 
     /// The guest's root directory (`O_PATH`).

@@ -193,6 +193,11 @@ pub trait Views {
     /// # Errors
     /// ENOENT where nothing stands there, or what the guest is to get instead.
     fn node(&self, place: &ViewPath) -> Result<ViewNode, Fault>;
+
+    /// The id of the subject's process on the host, for what is recorded of it; `None` where there is none.
+    fn caller(&self) -> Option<u32> {
+        None
+    }
 }
 
 /// Views with nothing in them, for subjects without a process (the builder).

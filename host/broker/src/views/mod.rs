@@ -194,6 +194,10 @@ impl Views for Caller<'_> {
             ViewKind::Sys => sys::node(self, &place.rest),
         }
     }
+
+    fn caller(&self) -> Option<u32> {
+        Some(self.task.tgid())
+    }
 }
 
 /// The components of a place.

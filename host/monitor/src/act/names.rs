@@ -1,7 +1,7 @@
 //! Names: mkdir, rmdir, unlink, rename, link, symlink, mknod, and binding a socket.
 
 use std::ffi::CString;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 
 use rustix::fs::{RenameFlags, Statx};
 use wbuild_layer::Device;
@@ -42,8 +42,16 @@ impl Operation for Make {
     }
 
     fn concern(&self) -> Concern<'_> {
-        names_in(&self.spot)
+        match self.what {
+            What::Symlink(_) => Concern::Place(place_of(&self.spot)),
+            _ => names_in(&self.spot),
+        }
     }
+}
+
+fn place_of(spot: &Spot) -> (BorrowedFd<'_>, &[u8]) {
+    // A place without a name is refused before anything is done to it.
+    (spot.dir().fd.as_fd(), spot.name().map(std::ffi::CStr::to_bytes).unwrap_or_default())
 }
 
 fn is_directory(stat: &Statx) -> bool {
@@ -204,7 +212,8 @@ impl Operation for Rename {
     }
 
     fn concern(&self) -> Concern<'_> {
-        names_in(&self.to)
+        let (from, to) = (place_of(&self.from), place_of(&self.to));
+        if self.exchanges() { Concern::Exchange(from, to) } else { Concern::Rename(from, to) }
     }
 }
 
@@ -238,7 +247,7 @@ impl Operation for Link {
     }
 
     fn concern(&self) -> Concern<'_> {
-        names_in(&self.spot)
+        Concern::Link(self.node.fd.as_fd(), place_of(&self.spot))
     }
 }
 

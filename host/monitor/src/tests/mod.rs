@@ -5,6 +5,7 @@ mod confined;
 mod differential;
 mod grafts;
 mod permissions;
+mod policy;
 mod unprivileged;
 mod views;
 
@@ -12,7 +13,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
 
 use rustix::fs::{OFlags, ResolveFlags, Statx};
-use wbuild_policy::Policy;
+use wbuild_policy::{Policy, Ruleset, Source, StepName};
 
 use crate::{
     At, Base, Credentials, Cwd, Errno, Fault, GuestPath, JournalCheck, LastLink, Monitor, NoViews,
@@ -36,6 +37,13 @@ pub(super) fn user(id: u32) -> Credentials {
 
 pub(super) fn guest(text: &str) -> GuestPath {
     GuestPath::new(text).unwrap()
+}
+
+/// What a `[[step]]` with these rules allows.
+pub(super) fn policy(rules: &str) -> Policy {
+    let source = Source { name: "test.toml".into(), text: format!("[[step]]\n{rules}\n") };
+    let set = Ruleset::load(source, &mut |_, _| Err("there is no other file".into())).unwrap();
+    set.for_step(StepName { stage: "stage", instruction: "RUN", command: "true" })
 }
 
 impl World {

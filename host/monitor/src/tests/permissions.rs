@@ -3,9 +3,9 @@
 use std::os::fd::AsFd;
 
 use rustix::fs::{OFlags, RenameFlags, Timespec, Timestamps, UTIME_NOW};
-use wbuild_policy::{Policy, Verdict};
+use wbuild_policy::Verdict;
 
-use super::{User, World, done, root_user, user};
+use super::{User, World, done, policy, root_user, user};
 use crate::{AccessAs, Credentials, Errno, Ids, LastLink, Monitor, Opened, XattrWrite};
 
 const NONE: RenameFlags = RenameFlags::empty();
@@ -217,7 +217,8 @@ fn devices_are_made_by_whoever_may_and_opened_by_nobody_here() {
 #[test]
 fn programs_need_an_x_bit_and_the_policys_leave() {
     for (verdict, expected) in [(Verdict::Allow, Ok(())), (Verdict::Deny, Err(Errno::ACCESS))] {
-        let world = World::with(Policy { exec_native: verdict }, |_| {});
+        let rule = if verdict == Verdict::Deny { "exec.native = \"deny\"" } else { "" };
+        let world = World::with(policy(rule), |_| {});
         let (root, one) = (root_user(), user(1));
         let (admin, one) = (world.as_user(&root), world.as_user(&one));
         admin.make_dir("/bin", 0o755).unwrap();
@@ -227,13 +228,14 @@ fn programs_need_an_x_bit_and_the_policys_leave() {
         admin.chmod("/bin/sh", 0o4711).unwrap();
         assert_eq!(exec(&one).map(|path| assert_eq!(path, b"/bin/sh")), expected);
         assert_eq!(admin.on("/bin", Monitor::exec).map(|_| ()), Err(Errno::ACCESS), "a directory");
-        let denials = world.monitor.denials();
+        let denials = world.monitor.denials().list;
         match verdict {
-            Verdict::Allow => assert_eq!(denials, []),
+            Verdict::Allow => assert_eq!(denials, Vec::new()),
             Verdict::Deny => {
                 assert_eq!(denials.len(), 1);
                 assert_eq!((denials[0].path.as_slice(), denials[0].count), (b"/bin/sh".as_slice(), 1));
-                assert_eq!(denials[0].rule.as_deref(), Some("exec.native"));
+                let told = denials[0].explanation.as_ref().unwrap();
+                assert_eq!((told.rule.key.as_str(), told.rule.line), ("exec.native", 2));
             }
         }
     }

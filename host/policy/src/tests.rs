@@ -1,0 +1,4 @@
+//! Tests of files, narrowing and decisions.
+
+mod files;
+mod properties;
