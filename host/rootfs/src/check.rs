@@ -3,14 +3,14 @@
 //! A walk reads every name with its attributes but no content: a content that changed shows in size or modification time. What stands beneath
 //! the placeholders of the views is not looked at.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::os::fd::AsFd;
 
 use wbuild_layer::{Change, RootPath};
 
 use crate::RootError;
 use crate::collect::Finished;
-use crate::journal::Before;
+use crate::journal::{Before, Copied};
 use crate::record::{InodeKey, S_IFSOCK};
 use crate::root::Root;
 use crate::walk::{is_view, names};
@@ -43,6 +43,15 @@ impl Snapshot {
             }
         }
         Ok(Self { paths })
+    }
+
+    /// Makes it speak of the copies that stand for shared inodes now.
+    pub(crate) fn follow(&mut self, replaced: &HashMap<InodeKey, Copied>) {
+        for before in self.paths.values_mut() {
+            if let Some(copied) = replaced.get(&before.key) {
+                copied.apply(before);
+            }
+        }
     }
 
     /// Fails if a path differs between the walks and the changes of the step do not speak of it.

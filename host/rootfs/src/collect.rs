@@ -14,7 +14,8 @@ use wbuild_layer::{Attributes, Change, ChangeSet, Entry, EntryKind, RootPath, Ti
 
 use crate::check::Snapshot;
 use crate::journal::{Before, Recorded, Touch, Touched, mtime};
-use crate::record::{InodeKey, Record, S_IFDIR, S_IFIFO, S_IFLNK, S_IFMT, S_IFREG, S_IFSOCK, Special};
+use crate::raw::{Content, Inode, own_copy};
+use crate::record::{InodeKey, Record, S_IFDIR, S_IFIFO, S_IFLNK, S_IFMT, S_IFREG, S_IFSOCK, Scope, Special};
 use crate::root::Root;
 use crate::walk::{Found, is_view, names};
 use crate::{MtimeRule, RootError};
@@ -52,8 +53,10 @@ impl Root {
         collector.compare_all()?;
         collector.complete_groups()?;
         collector.restore_times()?;
+        let replaced = std::mem::take(&mut collector.recorded.replaced);
         let finished = collector.finished();
-        if let (Some(before), Some(after)) = (before, after) {
+        if let (Some(mut before), Some(after)) = (before, after) {
+            before.follow(&replaced);
             before.check(&after, &finished)?;
         }
         Ok(finished)
@@ -189,11 +192,16 @@ impl Collector<'_> {
         let kind = entry_kind(found, &record, path)?;
         let had = mtime(&found.stat);
         let time = self.rule.apply(had);
+        let mut key = InodeKey::of(&found.stat);
+        let several = self.root.own_links(&found.stat) > 1 && kind != EntryKind::Directory;
         if time != had {
-            set_mtime(found.fd.as_fd(), time).map_err(inside("set the times of", path))?;
+            let inode = Inode { fd: found.fd.as_fd(), stat: &found.stat, scope: Scope::Tree };
+            let own = own_copy(self.root, &inode, Content::Kept).map_err(inside("copy", path))?;
+            key = own.as_ref().map_or(key, |own| InodeKey::of(&own.stat));
+            let fd = own.as_ref().map_or(found.fd.as_fd(), |own| own.fd.as_fd());
+            set_mtime(fd, time).map_err(inside("set the times of", path))?;
         }
-        let several = found.stat.stx_nlink > 1 && kind != EntryKind::Directory;
-        let shared = several.then(|| InodeKey::of(&found.stat));
+        let shared = several.then_some(key);
         let Record { uid, gid, mode, xattrs, .. } = record;
         let entry = Entry { kind, attributes: Attributes { mode, uid, gid, mtime: time, xattrs } };
         self.out.insert(path.clone(), Some(Emitted { entry, opacity, shared }));
@@ -239,7 +247,7 @@ impl Collector<'_> {
     fn note_links(&mut self, path: &RootPath, found: &Found) -> Result<(), RootError> {
         let key = InodeKey::of(&found.stat);
         let indexed = self.root.links().names(&key);
-        if found.stat.stx_nlink <= 1 && indexed.is_empty() {
+        if self.root.own_links(&found.stat) <= 1 && indexed.is_empty() {
             return Ok(());
         }
         if !self.verified.insert(key) {

@@ -86,6 +86,25 @@ pub struct Journal {
     gone: Mutex<HashSet<InodeKey>>,
     /// Inodes whose times were set explicitly: an unchanged mtime proves nothing there.
     timed: Mutex<HashSet<InodeKey>>,
+    /// Shared inodes and what the copies in their places are.
+    replaced: Mutex<HashMap<InodeKey, Copied>>,
+}
+
+/// What stands for an inode of before: another one, that is the same file.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Copied {
+    key: InodeKey,
+    birth: Timestamp,
+    ctime: Timestamp,
+}
+
+impl Copied {
+    /// Makes `before` speak of the copy.
+    pub(crate) fn apply(&self, before: &mut Before) {
+        before.key = self.key;
+        before.birth = self.birth;
+        before.ctime = self.ctime;
+    }
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -151,14 +170,29 @@ impl Journal {
         lock(&self.timed).insert(key);
     }
 
+    /// Records that the file of this inode is now in a copy, whose stat of now this is.
+    pub(crate) fn replaced(&self, key: InodeKey, copy: &Statx) {
+        let ctime = Timestamp { seconds: copy.stx_ctime.tv_sec, nanoseconds: copy.stx_ctime.tv_nsec };
+        lock(&self.replaced).insert(key, Copied { key: InodeKey::of(copy), birth: birth(copy), ctime });
+    }
+
     /// Stops recording and hands out everything, leaving an empty journal.
     pub(crate) fn take(&self) -> Recorded {
         self.recording.store(false, Ordering::Release);
-        let mut touched = BTreeMap::new();
+        let mut touched: BTreeMap<RootPath, Touched> = BTreeMap::new();
         for shard in &self.shards {
             touched.extend(std::mem::take(&mut *shard.write().unwrap_or_else(PoisonError::into_inner)));
         }
+        let replaced = std::mem::take(&mut *lock(&self.replaced));
+        for entry in touched.values_mut() {
+            if let Some(before) = &mut entry.before
+                && let Some(copied) = replaced.get(&before.key)
+            {
+                copied.apply(before);
+            }
+        }
         Recorded {
+            replaced,
             touched,
             moved: std::mem::take(&mut lock(&self.moved)),
             gone: std::mem::take(&mut lock(&self.gone)),
@@ -170,6 +204,8 @@ impl Journal {
 /// A whole journal, in path order.
 #[derive(Debug)]
 pub(crate) struct Recorded {
+    /// Already applied to `touched`.
+    pub(crate) replaced: HashMap<InodeKey, Copied>,
     pub(crate) touched: BTreeMap<RootPath, Touched>,
     pub(crate) moved: HashSet<InodeKey>,
     pub(crate) gone: HashSet<InodeKey>,

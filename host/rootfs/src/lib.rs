@@ -10,6 +10,7 @@ mod check;
 mod collect;
 mod error;
 mod journal;
+mod lend;
 mod links;
 mod materialise;
 mod mounts;
@@ -18,6 +19,7 @@ pub mod raw;
 mod record;
 mod root;
 mod rules;
+mod sharing;
 #[cfg(test)]
 mod tests;
 mod walk;
@@ -25,12 +27,13 @@ mod walk;
 pub use collect::Finished;
 pub use error::RootError;
 pub use journal::Journal;
+pub use lend::Lent;
 pub use links::Links;
 pub use materialise::{Layer, Materialise, MaterialiseError, Refusal};
 pub use mounts::{Graft, GraftAccess, MountTable, Seat, TreeSeat};
 pub use record::{
-    InodeKey, Record, Records, S_IFBLK, S_IFCHR, S_IFDIR, S_IFIFO, S_IFLNK, S_IFMT, S_IFREG, S_IFSOCK, Scope,
-    Special, birth, real_directory_mode, real_file_mode,
+    GraftId, InodeKey, Record, Records, S_IFBLK, S_IFCHR, S_IFDIR, S_IFIFO, S_IFLNK, S_IFMT, S_IFREG,
+    S_IFSOCK, Scope, Special, birth, real_directory_mode, real_file_mode,
 };
 pub use root::{Located, Owner, Root, VIEWS, stat_at, stat_fd};
 pub use rules::{JournalCheck, MtimeRule};

@@ -121,6 +121,11 @@ impl Links {
         }
     }
 
+    /// Forgets every name.
+    pub(crate) fn clear(&self) {
+        self.write().clear();
+    }
+
     /// A copy of the index, sorted.
     pub(crate) fn snapshot(&self) -> Vec<(InodeKey, Vec<RootPath>)> {
         let mut all: Vec<_> =

@@ -15,7 +15,8 @@ use wbuild_layer::RootPath;
 
 use crate::collect::set_mtime;
 use crate::journal::mtime;
-use crate::record::{InodeKey, Record, S_IFDIR, S_IFMT, S_IFREG};
+use crate::raw::{Content, Inode, own_copy};
+use crate::record::{GraftId, InodeKey, Record, S_IFDIR, S_IFMT, S_IFREG, Scope};
 use crate::root::{Located, Root, stat_at, stat_fd};
 
 /// Whether a graft can be written.
@@ -30,6 +31,7 @@ pub enum GraftAccess {
 /// One graft.
 #[derive(Debug)]
 pub struct Graft {
+    id: GraftId,
     source: OwnedFd,
     source_key: InodeKey,
     source_prefix: Vec<u8>,
@@ -81,6 +83,12 @@ enum Made {
 }
 
 impl Graft {
+    /// Which one it is.
+    #[must_use]
+    pub fn id(&self) -> GraftId {
+        self.id
+    }
+
     /// What appears there (`O_PATH`).
     #[must_use]
     pub fn source(&self) -> BorrowedFd<'_> {
@@ -129,10 +137,10 @@ impl MountTable {
         self.places.get(key).map(|index| &self.grafts[*index])
     }
 
-    /// The graft at this absolute guest path in a view.
+    /// The graft at this absolute guest path in a view; the last one, if there are several.
     #[must_use]
     pub fn in_view(&self, path: &[u8]) -> Option<&Graft> {
-        self.grafts.iter().find(|graft| matches!(&graft.seat, Seat::View(seat) if seat == path))
+        self.grafts.iter().rev().find(|graft| matches!(&graft.seat, Seat::View(seat) if seat == path))
     }
 
     /// The graft whose source's root this inode is.
@@ -161,6 +169,13 @@ impl MountTable {
     #[must_use]
     pub fn are_free_of_fifos(&self) -> bool {
         self.grafts.iter().all(|graft| graft.is_plain)
+    }
+
+    /// Says of a graft that no open in it can block: whoever made its source knows.
+    pub fn is_free_of_fifos(&mut self, id: GraftId) {
+        if let Some(graft) = self.grafts.iter_mut().find(|graft| graft.id == id) {
+            graft.is_plain = true;
+        }
     }
 
     /// True if this device carries a graft's source.
@@ -193,7 +208,7 @@ impl MountTable {
         name: &CStr,
         source: OwnedFd,
         access: GraftAccess,
-    ) -> Result<(), Errno> {
+    ) -> Result<GraftId, Errno> {
         let source_stat = stat_fd(source.as_fd())?;
         let kind = u32::from(source_stat.stx_mode) & S_IFMT;
         let made = match stat_at(parent, name) {
@@ -208,7 +223,16 @@ impl MountTable {
         };
         let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let placeholder = rustix::fs::openat(parent, name, flags, Mode::empty())?;
-        let stat = stat_fd(placeholder.as_fd())?;
+        let mut stat = stat_fd(placeholder.as_fd())?;
+        let found = Inode { fd: placeholder.as_fd(), stat: &stat, scope: Scope::Tree };
+        let own = own_copy(root, &found, Content::Kept)?;
+        let placeholder = match own {
+            Some(own) => {
+                stat = own.stat;
+                own.fd
+            }
+            None => placeholder,
+        };
         match (u32::from(stat.stx_mode) & S_IFMT == S_IFDIR, kind == S_IFDIR) {
             (true, false) => return Err(Errno::ISDIR),
             (false, true) => return Err(Errno::NOTDIR),
@@ -236,7 +260,7 @@ impl MountTable {
         path: Vec<u8>,
         source: OwnedFd,
         access: GraftAccess,
-    ) -> Result<(), Errno> {
+    ) -> Result<GraftId, Errno> {
         let stat = stat_fd(source.as_fd())?;
         self.add(root, source, &stat, access, Seat::View(path))
     }
@@ -248,7 +272,7 @@ impl MountTable {
         stat: &Statx,
         access: GraftAccess,
         seat: Seat,
-    ) -> Result<(), Errno> {
+    ) -> Result<GraftId, Errno> {
         let source_key = InodeKey::of(stat);
         self.sources.entry(source_key).or_insert(self.grafts.len());
         let own = DecInt::from_fd(&source);
@@ -258,8 +282,9 @@ impl MountTable {
             S_IFDIR => crate::walk::names(source.as_fd())?.is_empty(),
             _ => false,
         };
-        self.grafts.push(Graft { source, source_key, source_prefix, is_plain, access, seat });
-        Ok(())
+        let id = GraftId(u32::try_from(self.grafts.len()).map_err(|_| Errno::NOSPC)?);
+        self.grafts.push(Graft { id, source, source_key, source_prefix, is_plain, access, seat });
+        Ok(id)
     }
 
     /// Takes all grafts off and removes what was made for them. Before the journal is read.

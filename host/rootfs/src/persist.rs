@@ -1,6 +1,6 @@
 //! The records of a tree on disk: `<tree>/records`.
 //!
-//! Little-endian and length-framed: the magic, whether the tree may hold FIFOs, the records by inode, the hard-link index. The device number is not
+//! Little-endian and length-framed: the magic, whether the tree may hold FIFOs, the records by inode, the hard-link index, the shared inodes. The device number is not
 //! written, since it may change from boot to boot: everything in a tree lies on the device of its root. A file that is not exactly what
 //! [`save`] writes is an error, never skipped.
 
@@ -14,7 +14,7 @@ use crate::RootError;
 use crate::record::{InodeKey, Record, Scope, Special};
 use crate::root::Root;
 
-const MAGIC: &[u8] = b"wbuild records 1\n";
+const MAGIC: &[u8] = b"wbuild records 2\n";
 const NAME: &str = "records";
 const TEMPORARY: &str = "records.new";
 
@@ -70,6 +70,11 @@ fn encode(root: &Root) -> Vec<u8> {
         for name in names {
             put_bytes(&mut out, name.as_bytes());
         }
+    }
+    let shared = root.sharing().list();
+    put_count(&mut out, shared.len());
+    for inode in shared {
+        out.extend_from_slice(&inode.to_le_bytes());
     }
     out
 }
@@ -148,7 +153,7 @@ impl<'a> Reader<'a> {
 
 fn decode(root: &Root, reader: &mut Reader<'_>) -> Result<(), &'static str> {
     if reader.take(MAGIC.len())? != MAGIC {
-        return Err("the magic of wbuild records, version 1");
+        return Err("the magic of wbuild records, version 2");
     }
     match reader.take(1)? {
         [0] => {}
@@ -181,6 +186,10 @@ fn decode(root: &Root, reader: &mut Reader<'_>) -> Result<(), &'static str> {
             let name = RootPath::new(reader.bytes()?).map_err(|_| "a path of the tree")?;
             root.links().add(key, None, name);
         }
+    }
+    let shared = (0..reader.count()?).map(|_| reader.u64()).collect::<Result<Vec<_>, _>>()?;
+    if !shared.is_empty() {
+        root.sharing().set(root.key().device, shared);
     }
     if reader.offset == reader.bytes.len() { Ok(()) } else { Err("the end") }
 }

@@ -84,9 +84,13 @@ pub enum Scope {
     /// The inode is the tree's: persisted.
     #[default]
     Tree,
-    /// The inode is a graft's: forgotten with the step.
-    Graft,
+    /// The inode is a graft's: forgotten with the step, or persisted where the graft's source is.
+    Graft(GraftId),
 }
+
+/// Which of a step's grafts: its place in mount order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct GraftId(pub u32);
 
 /// What an inode pretends to be.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
@@ -281,6 +285,19 @@ impl Records {
         }
     }
 
+    /// Forgets what is recorded of an inode.
+    pub(crate) fn forget(&self, key: InodeKey, birth: Timestamp) {
+        let mut shard = self.write(&key);
+        if shard.get(&key).is_some_and(|found| found.birth == birth) {
+            shard.remove(&key);
+        }
+    }
+
+    /// True if something is recorded of an inode.
+    pub(crate) fn has(&self, key: InodeKey, birth: Timestamp) -> bool {
+        self.read(&key).get(&key).is_some_and(|found| found.birth == birth)
+    }
+
     /// Puts back a record that was read from disk.
     pub(crate) fn restore(&self, key: InodeKey, birth: Timestamp, record: Record) {
         self.write(&key).insert(key, Guarded { birth, record, life: Life::Named });
@@ -288,13 +305,18 @@ impl Records {
 
     /// A copy of every record that outlives the step, sorted.
     pub(crate) fn persistent(&self) -> Vec<(InodeKey, Timestamp, Record)> {
+        self.named(Scope::Tree)
+    }
+
+    /// A copy of every record of this scope whose inode still has a name, sorted.
+    pub(crate) fn named(&self, scope: Scope) -> Vec<(InodeKey, Timestamp, Record)> {
         let mut all = Vec::new();
         for shard in &self.shards {
             let shard = shard.read().unwrap_or_else(PoisonError::into_inner);
             all.extend(
                 shard
                     .iter()
-                    .filter(|(_, found)| found.record.scope == Scope::Tree && found.life == Life::Named)
+                    .filter(|(_, found)| found.record.scope == scope && found.life == Life::Named)
                     .map(|(key, found)| (*key, found.birth, found.record.clone())),
             );
         }

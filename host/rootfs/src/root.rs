@@ -18,6 +18,7 @@ use crate::check::Snapshot;
 use crate::journal::{Before, Journal, Touch};
 use crate::links::Links;
 use crate::record::{InodeKey, Record, Records};
+use crate::sharing::{Left, Sharing};
 use crate::{JournalCheck, RootError};
 
 /// Who owns the files of a tree on the host.
@@ -63,6 +64,7 @@ pub struct Root {
     owner: Owner,
     records: Records,
     links: Links,
+    sharing: Sharing,
     journal: Journal,
     fifos: AtomicBool,
     shape: AtomicU64,
@@ -139,6 +141,7 @@ impl Root {
             owner,
             records: Records::default(),
             links: Links::default(),
+            sharing: Sharing::default(),
             journal: Journal::default(),
             fifos: AtomicBool::new(false),
             shape: AtomicU64::new(0),
@@ -256,6 +259,39 @@ impl Root {
         &self.links
     }
 
+    pub(crate) fn sharing(&self) -> &Sharing {
+        &self.sharing
+    }
+
+    /// How many names of this tree lead to the inode of a real stat.
+    #[must_use]
+    pub fn own_links(&self, stat: &Statx) -> u32 {
+        if !self.sharing.may_hold(stat) {
+            return stat.stx_nlink;
+        }
+        match self.sharing.left_as(stat) {
+            Some(Left::Removed) => 0,
+            Some(Left::Copied(..)) => 1,
+            None => u32::try_from(self.links.names(&InodeKey::of(stat)).len()).unwrap_or(u32::MAX).max(1),
+        }
+    }
+
+    /// True if another tree has names of this inode, too: then it must not be changed. `stat` is of now.
+    pub(crate) fn is_shared(&self, stat: &Statx) -> bool {
+        self.sharing.may_hold(stat) && stat.stx_nlink > self.own_links(stat)
+    }
+
+    /// Corrects the link count of a real stat to this tree's.
+    pub fn count_links(&self, stat: &mut Statx) {
+        stat.stx_nlink = self.own_links(stat);
+    }
+
+    /// Writes the guest's view of an inode over its real stat.
+    pub fn show(&self, stat: &mut Statx) {
+        self.count_links(stat);
+        self.records.show(stat);
+    }
+
     /// The journal.
     #[must_use]
     pub fn journal(&self) -> &Journal {
@@ -294,15 +330,19 @@ impl Root {
     /// Held while a name is made, removed or replaced in any directory: between making an inode and recording it, nothing else can be put
     /// in its place, since all names change through this crate. One of 64 by the name; two are taken in index order.
     pub(crate) fn guard_names<'a>(&'a self, names: [&[u8]; 2]) -> [Option<MutexGuard<'a, ()>>; 2] {
-        let index = |name: &[u8]| {
-            let hash = name.iter().fold(0_usize, |h, b| h.wrapping_mul(31).wrapping_add(usize::from(*b)));
-            hash % GUARDS
-        };
-        let [a, b] = names.map(index);
+        let [a, b] = names.map(guard_index);
         let lock = |at: usize| self.guards[at].lock().unwrap_or_else(PoisonError::into_inner);
         let first = lock(a.min(b));
         let second = (a != b).then(|| lock(a.max(b)));
         [Some(first), second]
+    }
+
+    /// As [`Root::guard_names`], for any number of names.
+    pub(crate) fn guard_all(&self, names: &[&[u8]]) -> Vec<MutexGuard<'_, ()>> {
+        let mut indexes: Vec<usize> = names.iter().map(|name| guard_index(name)).collect();
+        indexes.sort_unstable();
+        indexes.dedup();
+        indexes.into_iter().map(|at| self.guards[at].lock().unwrap_or_else(PoisonError::into_inner)).collect()
     }
 
     /// As [`Root::guard_names`], for one name.
@@ -406,7 +446,7 @@ impl Root {
 
     /// Before the inode behind `fd` is changed: records it at every name it has in the tree.
     pub(crate) fn touch_inode(&self, fd: BorrowedFd<'_>, stat: &Statx) -> Result<(), Errno> {
-        if !self.journal.is_recording() || stat.stx_nlink == 0 {
+        if !self.journal.is_recording() || self.own_links(stat) == 0 {
             return Ok(());
         }
         let mut names = self.links.names(&InodeKey::of(stat));
@@ -432,6 +472,10 @@ impl Root {
     fn before(&self, stat: &Statx) -> Before {
         Before::new(stat, self.records.get(stat))
     }
+}
+
+fn guard_index(name: &[u8]) -> usize {
+    name.iter().fold(0_usize, |h, b| h.wrapping_mul(31).wrapping_add(usize::from(*b))) % GUARDS
 }
 
 /// The real stat behind a descriptor.

@@ -35,8 +35,10 @@ impl Held {
 
 impl Monitor {
     pub(super) fn held(&self, node: Node) -> Result<Held, Errno> {
-        // Without a graft everything that is ours is the tree's; a removed file lies nowhere.
-        let home = if self.mounts().is_empty() || node.stat.stx_nlink == 0 || node.origin == Origin::Tree {
+        // Without a graft everything that is ours is the tree's. A removed file lies nowhere; a graft's source in memory has no name either.
+        let nameless =
+            self.root().own_links(&node.stat) == 0 && self.mounts().at_source(&node.key()).is_none();
+        let home = if self.mounts().is_empty() || nameless || node.origin == Origin::Tree {
             None
         } else {
             Some(self.home(node.fd.as_fd()).map_err(|_| Errno::ACCESS)?)

@@ -86,7 +86,7 @@ impl Monitor {
             // The commonest call of all: no descriptor is copied where the answer is the tree's.
             let mut stat = wbuild_rootfs::stat_fd(fd)?;
             if self.is_ours(&stat) {
-                self.root().records().show(&mut stat);
+                self.root().show(&mut stat);
                 return Ok(Outcome::Done(stat));
             }
         }
@@ -111,7 +111,7 @@ impl Monitor {
             }
         };
         let node = done!(self.node(&subject, target)?);
-        if mode & 2 != 0 && !self.mounts().is_empty() && node.stat.stx_nlink > 0 {
+        if mode & 2 != 0 && !self.mounts().is_empty() && self.root().own_links(&node.stat) > 0 {
             self.home(node.fd.as_fd())?.writable()?;
         }
         may(subject.credentials, &self.seen(&node), Want::bits(mode))?;

@@ -200,7 +200,7 @@ impl Operation for Rename {
             let other = target.filter(|_| self.exchanges());
             for mut stat in [Some(source), other].into_iter().flatten() {
                 if is_directory(&stat) {
-                    monitor.root().records().show(&mut stat);
+                    monitor.root().show(&mut stat);
                     may(subject.credentials, &stat, Want::WRITE)?;
                 }
             }
@@ -395,7 +395,7 @@ impl Monitor {
 
 /// True if an inode lies on another filesystem of the guest's world than a spot. A nameless file (`O_TMPFILE`) lies where its device is.
 fn is_from_elsewhere(monitor: &Monitor, node: &Node, spot: &Spot) -> Result<bool, Errno> {
-    if node.stat.stx_nlink == 0 {
+    if monitor.root().own_links(&node.stat) == 0 {
         return Ok(node.key().device != spot.dir().key().device);
     }
     Ok(!monitor.home(node.fd.as_fd())?.is_with(&spot.home))

@@ -76,7 +76,7 @@ impl Monitor {
         let dir = self.seen(spot.dir());
         may(subject.credentials, &dir, Want::NAMES)?;
         let mut seen = *victim;
-        self.root().records().show(&mut seen);
+        self.root().show(&mut seen);
         may_take_from(subject.credentials, &dir, &seen)
     }
 

@@ -14,7 +14,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::fs::{ResolveFlags, Statx};
 use wbuild_layer::RootPath;
-use wbuild_rootfs::{GraftAccess, InodeKey, Located, S_IFDIR, S_IFLNK, S_IFMT, Scope, raw, stat_fd};
+use wbuild_rootfs::{GraftAccess, GraftId, InodeKey, Located, S_IFDIR, S_IFLNK, S_IFMT, Scope, raw, stat_fd};
 
 pub(crate) use searchable::SearchCache;
 
@@ -68,15 +68,15 @@ impl Node {
 pub(crate) enum Home {
     /// At this path of the tree.
     Tree(RootPath),
-    /// In the graft whose source's root is this inode.
-    Graft(InodeKey, GraftAccess),
+    /// In this graft.
+    Graft(GraftId, GraftAccess),
 }
 
 impl Home {
     pub(crate) fn scope(&self) -> Scope {
         match self {
             Self::Tree(_) => Scope::Tree,
-            Self::Graft(..) => Scope::Graft,
+            Self::Graft(id, _) => Scope::Graft(*id),
         }
     }
 
@@ -95,7 +95,7 @@ impl Home {
             Self::Tree(path) => Some(path),
             Self::Graft(..) => None,
         };
-        raw::Dir { fd: node.fd.as_fd(), path }
+        raw::Dir { fd: node.fd.as_fd(), path, scope: self.scope() }
     }
 
     /// EROFS where nothing may be changed.
@@ -249,7 +249,7 @@ impl Monitor {
         match self.root().locate(fd)? {
             Located::Tree(path) => Ok(Home::Tree(path)),
             Located::Outside(text) => match self.mounts().holding(&text) {
-                Some((graft, _)) => Ok(Home::Graft(graft.source_key(), graft.access())),
+                Some((graft, _)) => Ok(Home::Graft(graft.id(), graft.access())),
                 None => Err(Errno::NXIO),
             },
         }

@@ -63,7 +63,7 @@ impl Monitor {
     ) -> bool {
         let (fd, stat) = base;
         let mut seen = *stat;
-        self.root().records().show(&mut seen);
+        self.root().show(&mut seen);
         if may(subject.credentials, &seen, Want::SEARCH).is_err() {
             return false;
         }

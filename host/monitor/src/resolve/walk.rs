@@ -178,7 +178,7 @@ impl Walk<'_, '_> {
             Here::Dir(node) if !node.is_directory() => Err(Errno::NOTDIR.into()),
             Here::Dir(node) => {
                 let mut seen = node.stat;
-                self.monitor.root().records().show(&mut seen);
+                self.monitor.root().show(&mut seen);
                 Ok(may(self.subject.credentials, &seen, Want::SEARCH)?)
             }
             // Where a view may be searched is the broker's answer to each name.

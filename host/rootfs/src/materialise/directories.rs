@@ -16,6 +16,7 @@ use super::remove::Keep;
 use super::{MaterialiseError, Refusal};
 use crate::journal::mtime;
 use crate::raw::{self, Dir, Fresh};
+use crate::record::Scope;
 use crate::root::{Located, Root, VIEWS, stat_fd};
 use crate::walk::names;
 
@@ -28,7 +29,7 @@ pub(super) struct Directory {
 
 impl Directory {
     pub(super) fn as_dir(&self) -> Dir<'_> {
-        Dir { fd: self.fd.as_fd(), path: Some(&self.path) }
+        Dir { fd: self.fd.as_fd(), path: Some(&self.path), scope: Scope::Tree }
     }
 }
 

@@ -4,10 +4,9 @@
 //! `RESOLVE_IN_ROOT` (or beneath it without links), and the last component is never followed. What a layer says of owners, modes,
 //! devices and extended attributes goes to the records. After an error the tree is of no use and has to be discarded; and it may
 //! be used only after success, because a layer is verified when its end was read.
-//!
-//! Hard links to and reflinks of another tree are named here and not built yet: they are an error.
 
 mod apply;
+mod copied;
 mod directories;
 mod remove;
 
@@ -102,9 +101,14 @@ pub enum MaterialiseError {
     /// A step is running on the tree: what is unpacked would enter its changes.
     #[error("the tree is in use by a step")]
     InUse,
-    /// This way of making a tree is not built yet.
-    #[error("making a tree by {0} is not supported yet, only by unpacking layers")]
-    Unsupported(&'static str),
+    /// Another tree's file could not be taken over. EXDEV and EOPNOTSUPP say that the volume cannot share so.
+    #[error("cannot take {path} over from another tree: {source}")]
+    Copy {
+        /// Which file.
+        path: RootPath,
+        /// The kernel's reason.
+        source: Errno,
+    },
 }
 
 /// Why an entry is refused.
@@ -125,15 +129,20 @@ pub enum Refusal {
 }
 
 impl Root {
-    /// Fills this tree, which no step uses now, from `how`. Answers what each layer was.
+    /// Fills this tree, which no step uses now, from `how`. Answers what each layer was. Another tree must be open for nobody else, and
+    /// must not be changed any more once its inodes are shared.
     ///
     /// # Errors
     /// See [`MaterialiseError`]; the tree is then to be discarded.
     pub fn materialise(&self, how: Materialise<'_>) -> Result<Vec<Verified>, MaterialiseError> {
         let (layers, limits) = match how {
             Materialise::Unpack { layers, limits } => (layers, limits),
-            Materialise::HardLink(_) => return Err(MaterialiseError::Unsupported("hard links")),
-            Materialise::Reflink(_) => return Err(MaterialiseError::Unsupported("reflinks")),
+            Materialise::HardLink(from) => {
+                return self.copy_from(from, copied::Sharing::Inode).map(|()| Vec::new());
+            }
+            Materialise::Reflink(from) => {
+                return self.copy_from(from, copied::Sharing::Blocks).map(|()| Vec::new());
+            }
         };
         if self.journal().is_recording() {
             return Err(MaterialiseError::InUse);
@@ -152,6 +161,13 @@ impl Root {
         }
         unpacker.finish()?;
         Ok(verified)
+    }
+
+    fn copy_from(&self, from: &Self, sharing: copied::Sharing) -> Result<(), MaterialiseError> {
+        if self.journal().is_recording() || from.journal().is_recording() {
+            return Err(MaterialiseError::InUse);
+        }
+        copied::copy(self, from, sharing)
     }
 }
 

@@ -9,7 +9,7 @@ use rustix::io::Errno;
 use wbuild_layer::RootPath;
 
 use crate::raw::{self, Dir};
-use crate::record::{S_IFDIR, S_IFMT};
+use crate::record::{S_IFDIR, S_IFMT, Scope};
 use crate::root::{Root, stat_at};
 use crate::walk::names;
 
@@ -44,7 +44,7 @@ pub(super) fn remove(root: &Root, dir: &Dir<'_>, name: &CString, keep: &Keep<'_>
         return if kept { Ok(()) } else { raw::unlink(root, dir, name) };
     }
     let inner = open(dir.fd, name)?;
-    remove_within(root, &Dir { fd: inner.as_fd(), path: Some(&path) }, keep)?;
+    remove_within(root, &Dir { fd: inner.as_fd(), path: Some(&path), scope: Scope::Tree }, keep)?;
     drop(inner);
     if kept { Ok(()) } else { raw::remove_dir(root, dir, name) }
 }

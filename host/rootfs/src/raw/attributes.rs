@@ -6,6 +6,7 @@ use rustix::fs::{AtFlags, Mode, OFlags, Timestamps};
 use rustix::io::Errno;
 use rustix::path::DecInt;
 
+use super::own_copy::{Content, own_copy, successor};
 use super::{Inode, reopen};
 use crate::record::{InodeKey, Record, S_IFDIR, S_IFLNK, S_IFMT, real_directory_mode, real_file_mode};
 use crate::root::Root;
@@ -26,6 +27,8 @@ fn change(
     inode: &Inode<'_>,
     change: impl FnOnce(&mut Record) -> Result<(), Errno>,
 ) -> Result<(), Errno> {
+    let own = successor(root, inode)?;
+    let inode = &own.as_ref().map_or(*inode, |own| own.inode(inode));
     root.touch_inode(inode.fd, inode.stat)?;
     root.records().update(inode.stat, inode.scope, inode.permissions(), change)
 }
@@ -38,6 +41,8 @@ pub fn chmod(root: &Root, inode: &Inode<'_>, mode: u32) -> Result<(), Errno> {
     if inode.kind() == S_IFLNK {
         return Err(Errno::OPNOTSUPP);
     }
+    let own = successor(root, inode)?;
+    let inode = &own.as_ref().map_or(*inode, |own| own.inode(inode));
     let device = root.records().with(inode.stat, |record| record.is_some_and(|r| r.special.is_some()));
     let real = match inode.kind() {
         _ if device => inode.permissions(),
@@ -45,6 +50,8 @@ pub fn chmod(root: &Root, inode: &Inode<'_>, mode: u32) -> Result<(), Errno> {
         _ => real_file_mode(mode),
     };
     root.touch_inode(inode.fd, inode.stat)?;
+    let copied = if real == inode.permissions() { None } else { own_copy(root, inode, Content::Kept)? };
+    let inode = &copied.as_ref().map_or(*inode, |copied| copied.inode(inode));
     if real != inode.permissions() {
         let own = DecInt::from_fd(inode.fd);
         rustix::fs::chmodat(root.own_fds(), own, Mode::from_raw_mode(real), AtFlags::empty())?;
@@ -111,6 +118,8 @@ pub fn chown(root: &Root, inode: &Inode<'_>, uid: Option<u32>, gid: Option<u32>)
 /// utimensat's.
 pub fn set_times(root: &Root, inode: &Inode<'_>, times: &Timestamps) -> Result<(), Errno> {
     root.touch_inode(inode.fd, inode.stat)?;
+    let own = own_copy(root, inode, Content::Kept)?;
+    let inode = &own.as_ref().map_or(*inode, |own| own.inode(inode));
     if root.journal().is_recording() {
         root.journal().timed(InodeKey::of(inode.stat));
     }

@@ -6,6 +6,7 @@
 
 mod attributes;
 mod names;
+mod own_copy;
 
 use std::os::fd::BorrowedFd;
 
@@ -22,6 +23,8 @@ pub use names::{
     Bind, bind_socket, create, create_nameless, link, make_dir, make_fifo, make_node, make_socket,
     remove_dir, rename, reopen, symlink, unlink,
 };
+pub(crate) use own_copy::copy_content;
+pub use own_copy::{Content, Own, own_copy};
 
 /// A directory in which a name is made or removed.
 #[derive(Clone, Copy, Debug)]
@@ -30,13 +33,11 @@ pub struct Dir<'a> {
     pub fd: BorrowedFd<'a>,
     /// Its path in the tree; `None` in a graft, which has no journal.
     pub path: Option<&'a RootPath>,
+    /// Whose it is.
+    pub scope: Scope,
 }
 
 impl Dir<'_> {
-    fn scope(&self) -> Scope {
-        if self.path.is_some() { Scope::Tree } else { Scope::Graft }
-    }
-
     /// The path of `name` in it.
     fn child(&self, name: &[u8]) -> Result<Option<RootPath>, Errno> {
         self.path.map(|dir| dir.join(name)).transpose().map_err(|_| Errno::INVAL)

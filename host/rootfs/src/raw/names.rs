@@ -8,10 +8,12 @@ use rustix::io::Errno;
 use rustix::path::DecInt;
 use wbuild_layer::RootPath;
 
+use super::own_copy::{Content, own_copy, successor};
 use super::{Dir, Fresh, Inode};
 use crate::links::PrefixMove;
 use crate::record::{InodeKey, Record, S_IFDIR, S_IFMT, Special, real_directory_mode, real_file_mode};
 use crate::root::{Located, Root, stat_at, stat_fd};
+use crate::sharing::Left;
 
 /// Makes a socket at a name in a directory.
 pub type Bind<'a> = dyn FnMut(BorrowedFd<'_>, &[u8]) -> Result<(), Errno> + 'a;
@@ -45,7 +47,7 @@ fn record_new(
         rustix::fs::chmodat(dir.fd, name, Mode::from_raw_mode(real), AtFlags::empty())?;
         stat.stx_mode = with_permissions(stat.stx_mode, real);
     }
-    root.records().set(&stat, Record { scope: dir.scope(), ..record });
+    root.records().set(&stat, Record { scope: dir.scope, ..record });
     root.give_at(dir.fd, name)
 }
 
@@ -109,7 +111,7 @@ fn record_open(root: &Root, fd: &OwnedFd, dir: &Dir<'_>, real: u32, fresh: &Fres
         rustix::fs::fchmod(fd, Mode::from_raw_mode(real))?;
         stat.stx_mode = with_permissions(stat.stx_mode, real);
     }
-    root.records().set(&stat, Record { scope: dir.scope(), ..fresh_record(fresh) });
+    root.records().set(&stat, Record { scope: dir.scope, ..fresh_record(fresh) });
     root.give(fd.as_fd())?;
     Ok(stat)
 }
@@ -122,10 +124,18 @@ fn record_open(root: &Root, fd: &OwnedFd, dir: &Dir<'_>, real: u32, fresh: &Fres
 pub fn reopen(root: &Root, inode: &Inode<'_>, flags: OFlags) -> Result<OwnedFd, Errno> {
     if flags.intersects(OFlags::WRONLY | OFlags::RDWR | OFlags::TRUNC) {
         root.touch_inode(inode.fd, inode.stat)?;
+        let content = if flags.contains(OFlags::TRUNC) { Content::Dropped } else { Content::Kept };
+        if let Some(own) = own_copy(root, inode, content)? {
+            return open_again(root, own.fd.as_fd(), flags);
+        }
     }
+    open_again(root, inode.fd, flags)
+}
+
+fn open_again(root: &Root, fd: BorrowedFd<'_>, flags: OFlags) -> Result<OwnedFd, Errno> {
     // The name in our own /proc/self/fd is itself a link.
     let flags = flags.difference(OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW) | OFlags::CLOEXEC;
-    rustix::fs::openat(root.own_fds(), DecInt::from_fd(inode.fd), flags, Mode::empty())
+    rustix::fs::openat(root.own_fds(), DecInt::from_fd(fd), flags, Mode::empty())
 }
 
 /// Makes a device: an empty file in reality, which nobody can open (real mode 000).
@@ -144,7 +154,7 @@ pub fn make_node(
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let fd = rustix::fs::openat(dir.fd, name, flags, Mode::empty())?;
     let stat = stat_fd(fd.as_fd())?;
-    let record = Record { special: Some(special), scope: dir.scope(), ..fresh_record(fresh) };
+    let record = Record { special: Some(special), scope: dir.scope, ..fresh_record(fresh) };
     root.records().set(&stat, record);
     root.give(fd.as_fd())
 }
@@ -229,7 +239,10 @@ fn remove(root: &Root, dir: &Dir<'_>, name: &CStr, flags: AtFlags) -> Result<(),
 /// One name of the inode, `path`, is gone; `stat` is older than that.
 fn name_removed(root: &Root, stat: &Statx, path: Option<&RootPath>) {
     let key = InodeKey::of(stat);
-    if stat.stx_nlink <= 1 || is_directory(stat) {
+    if root.own_links(stat) <= 1 || is_directory(stat) {
+        if root.is_shared(stat) {
+            root.sharing().leave(stat, Left::Removed);
+        }
         root.journal().gone(key);
         root.records().set_nameless(stat);
         root.links().forget(&key);
@@ -248,7 +261,7 @@ pub fn rename(
     to: (&Dir<'_>, &CStr),
     flags: RenameFlags,
 ) -> Result<(), Errno> {
-    if from.0.scope() != to.0.scope() {
+    if from.0.scope != to.0.scope {
         return Err(Errno::XDEV);
     }
     let _guards = root.guard_names([from.1.to_bytes(), to.1.to_bytes()]);
@@ -296,18 +309,23 @@ pub fn rename(
 /// # Errors
 /// linkat's; EXDEV between tree and graft.
 pub fn link(root: &Root, inode: &Inode<'_>, dir: &Dir<'_>, name: &CStr) -> Result<(), Errno> {
-    if inode.scope != dir.scope() {
+    if inode.scope != dir.scope {
         return Err(Errno::XDEV);
     }
+    let own = successor(root, inode)?;
+    let inode = &own.as_ref().map_or(*inode, |own| own.inode(inode));
     let _guard = root.guard_name(name.to_bytes());
+    let _alone = root.sharing().may_hold(inode.stat).then(|| root.sharing().alone());
     let path = touch(root, dir, name)?;
+    let links = root.own_links(inode.stat);
     let first = match root.locate(inode.fd)? {
-        Located::Tree(path) if inode.stat.stx_nlink > 0 => Some(path),
+        Located::Tree(path) if links > 0 => Some(path),
         _ => None,
     };
     let own = DecInt::from_fd(inode.fd);
     rustix::fs::linkat(root.own_fds(), own, dir.fd, name, AtFlags::SYMLINK_FOLLOW)?;
-    if inode.stat.stx_nlink == 0 {
+    if links == 0 {
+        root.sharing().rejoin(inode.stat);
         root.records().set_named(inode.stat);
     } else if let Some(path) = path {
         root.links().add(InodeKey::of(inode.stat), first, path);

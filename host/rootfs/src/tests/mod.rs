@@ -5,6 +5,7 @@ mod model;
 mod mounts;
 mod random;
 mod records;
+mod shared;
 
 use std::ffi::CString;
 use std::os::fd::{AsFd, OwnedFd};
@@ -55,6 +56,13 @@ impl Tree {
         Self { root, ..self }
     }
 
+    /// A new tree in which this one's files are hard links.
+    pub(crate) fn linked(&self, place: &str) -> Self {
+        let new = Self::new(place);
+        new.root.materialise(crate::Materialise::HardLink(&self.root)).unwrap();
+        new
+    }
+
     pub(crate) fn begin(&self) {
         self.root.begin(JournalCheck::FullWalk).unwrap();
     }
@@ -76,7 +84,7 @@ impl Tree {
         let parent = full.parent().ok_or(Errno::BUSY)?;
         let dir = self.found(std::str::from_utf8(parent.as_bytes()).unwrap())?;
         let name = CString::new(full.file_name().unwrap()).unwrap();
-        act(&Dir { fd: dir.fd.as_fd(), path: Some(&parent) }, &name)
+        act(&Dir { fd: dir.fd.as_fd(), path: Some(&parent), scope: Scope::Tree }, &name)
     }
 
     fn inode<T>(&self, text: &str, act: impl FnOnce(&Inode<'_>) -> Result<T, Errno>) -> Result<T, Errno> {

@@ -79,9 +79,11 @@ fn operate(tree: &Tree, dice: &mut Dice) -> (String, Vec<String>) {
 }
 
 /// One tree through several steps; each step's changes must make the picture before it into the picture after it.
+/// After a step the tree may be opened anew, or be linked to a new one, and then never changes again.
 fn live(place: &str, seed: u64, steps: u64, operations: u64) {
     let mut dice = Dice(seed);
     let mut tree = Tree::new(place);
+    let mut frozen = Vec::new();
     for step in 0..steps {
         let before = look(&tree);
         let rule = match dice.roll(3) {
@@ -125,9 +127,28 @@ fn live(place: &str, seed: u64, steps: u64, operations: u64) {
                 assert!(before.contains_key(p), "{}", context(&format!("{p} was never there")));
             }
         }
-        if dice.roll(2) == 0 {
-            tree = tree.reopened();
-            assert_eq!(look(&tree), after, "{}", context("the tree after it was persisted"));
+        for (old, picture) in &frozen {
+            assert_eq!(&look(old), picture, "{}", context("a tree that this one was linked from"));
+        }
+        match dice.roll(4) {
+            0 => {}
+            1 => {
+                tree = tree.reopened();
+                assert_eq!(look(&tree), after, "{}", context("the tree after it was persisted"));
+            }
+            again => {
+                let mut new = tree.linked(place);
+                if again == 3 {
+                    new = new.reopened();
+                }
+                assert_eq!(
+                    normalised(&look(&new)),
+                    normalised(&after),
+                    "{}",
+                    context("a tree linked from it")
+                );
+                frozen.push((std::mem::replace(&mut tree, new), after));
+            }
         }
     }
 }

@@ -7,7 +7,7 @@ use wbuild_layer::Device;
 use super::{PLACES, Tree, path};
 use crate::record::{InodeKey, Record, birth};
 use crate::root::stat_fd;
-use crate::{Owner, Root, RootError, Scope, Special};
+use crate::{GraftId, Owner, Root, RootError, Scope, Special};
 
 #[test]
 fn an_inode_without_a_record_is_roots_with_its_real_bits() {
@@ -138,7 +138,7 @@ fn grafts_records_are_not_persisted() {
     let tree = Tree::new("/tmp");
     tree.create("a", b"").unwrap();
     let stat = tree.found("a").unwrap().stat;
-    let record = Record { uid: 3, scope: Scope::Graft, ..Record::default() };
+    let record = Record { uid: 3, scope: Scope::Graft(GraftId(0)), ..Record::default() };
     tree.root.records().set(&stat, record);
     assert_eq!(tree.root.records().get(&stat).uid, 3);
     let key = InodeKey::of(&stat);
