@@ -29,13 +29,35 @@ pub struct Directive {
 pub struct Check {
     /// Rules that are not checked.
     pub skip: Skip,
+    /// Which experimental rules are checked, too.
+    pub experimental: Skip,
     /// What a finding does.
     pub findings: Findings,
     /// Its line.
     pub span: Span,
 }
 
-/// Which lint rules are off.
+impl Check {
+    /// Reads the value of `# check=`, or of the build argument BUILDKIT_DOCKERFILE_CHECK.
+    ///
+    /// # Errors
+    /// An option that does not exist or has no such value.
+    pub fn parse(value: &str, span: Span) -> Result<Self, DockerfileError> {
+        check(value, span)
+    }
+
+    /// The `check=` of the comments above an instruction, which is for that instruction alone; what cannot be read is a comment.
+    #[must_use]
+    pub fn of_comments(comments: &[String], span: Span) -> Option<Self> {
+        let value = comments.iter().find_map(|comment| {
+            let (key, value) = split(&format!("# {comment}")).map(|(k, v)| (k, v.to_owned()))?;
+            (key == "check").then_some(value)
+        })?;
+        check(value.split(' ').next().unwrap_or_default(), span).ok()
+    }
+}
+
+/// Some of the lint rules.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Skip {
     /// These, by name.
@@ -60,6 +82,13 @@ pub(crate) struct Reader {
     done: bool,
 }
 
+/// What a line was.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Taken {
+    Directive,
+    Other,
+}
+
 impl Reader {
     pub(crate) fn new() -> Self {
         Self {
@@ -70,13 +99,13 @@ impl Reader {
     }
 
     /// Takes the next physical line of the file; the first that is no directive ends the head.
-    pub(crate) fn take(&mut self, line: &Physical<'_>) -> Result<(), DockerfileError> {
+    pub(crate) fn take(&mut self, line: &Physical<'_>) -> Result<Taken, DockerfileError> {
         if self.done {
-            return Ok(());
+            return Ok(Taken::Other);
         }
         let Some((key, value)) = split(line.content()) else {
             self.done = true;
-            return Ok(());
+            return Ok(Taken::Other);
         };
         let span = line.span();
         let repeated = match key.as_str() {
@@ -85,7 +114,7 @@ impl Reader {
             "check" => self.directives.check.is_some(),
             _ => {
                 self.done = true;
-                return Ok(());
+                return Ok(Taken::Other);
             }
         };
         if repeated {
@@ -97,7 +126,7 @@ impl Reader {
             "syntax" => self.directives.syntax = Some(Directive { value: value.to_owned(), span }),
             _ => self.directives.check = Some(check(value, span)?),
         }
-        Ok(())
+        Ok(Taken::Directive)
     }
 }
 
@@ -123,7 +152,12 @@ fn escape(value: &str, span: Span) -> Result<char, DockerfileError> {
 }
 
 fn check(value: &str, span: Span) -> Result<Check, DockerfileError> {
-    let mut check = Check { skip: Skip::Rules(Vec::new()), findings: Findings::Warn, span };
+    let none = || Skip::Rules(Vec::new());
+    let mut check = Check { skip: none(), experimental: none(), findings: Findings::Warn, span };
+    let rules = |value: &str| match value {
+        "all" => Skip::All,
+        value => Skip::Rules(value.split(',').map(|rule| rule.trim().to_owned()).collect()),
+    };
     for part in value.split(';') {
         let part = part.trim();
         let (key, value) = part.split_once('=').ok_or_else(|| {
@@ -135,10 +169,8 @@ fn check(value: &str, span: Span) -> Result<Check, DockerfileError> {
         })?;
         let (key, value) = (key.trim(), value.trim());
         match key {
-            "skip" if value == "all" => check.skip = Skip::All,
-            "skip" => {
-                check.skip = Skip::Rules(value.split(',').map(|rule| rule.trim().to_owned()).collect());
-            }
+            "skip" => check.skip = rules(value),
+            "experimental" => check.experimental = rules(value),
             "error" => {
                 check.findings = match value.to_ascii_lowercase().as_str() {
                     "true" | "1" | "t" => Findings::Fail,
@@ -149,19 +181,12 @@ fn check(value: &str, span: Span) -> Result<Check, DockerfileError> {
                     }
                 }
             }
-            "experimental" => {
-                return Err(DockerfileError::Unsupported {
-                    span,
-                    feature: "the check option experimental".to_owned(),
-                    supported: "skip=RULE,.. and error=false".to_owned(),
-                });
-            }
             _ => {
                 return Err(DockerfileError::Unknown {
                     span,
                     what: "check option".to_owned(),
                     found: key.to_owned(),
-                    nearest: nearest(key, ["skip", "error"]),
+                    nearest: nearest(key, ["skip", "error", "experimental"]),
                 });
             }
         }

@@ -40,6 +40,14 @@ pub enum DockerfileError {
         /// What can be used instead.
         supported: String,
     },
+    /// `# check=error=true` where lint rules found something.
+    #[error("lint violation found for rules: {rules}")]
+    Lint {
+        /// The directive.
+        span: Span,
+        /// Names of rules, separated by commas.
+        rules: String,
+    },
     /// `--target` names no stage.
     #[error("target stage {name:?} could not be found")]
     Target {
@@ -63,9 +71,10 @@ impl DockerfileError {
     #[must_use]
     pub fn span(&self) -> Option<Span> {
         match self {
-            Self::Syntax { span, .. } | Self::Unknown { span, .. } | Self::Unsupported { span, .. } => {
-                Some(*span)
-            }
+            Self::Syntax { span, .. }
+            | Self::Unknown { span, .. }
+            | Self::Unsupported { span, .. }
+            | Self::Lint { span, .. } => Some(*span),
             Self::Target { .. } | Self::Argument { .. } => None,
         }
     }
@@ -81,6 +90,7 @@ impl DockerfileError {
                 nearest.as_ref().map(|n| format!("did you mean {n}?"))
             }
             Self::Unsupported { supported, .. } => Some(format!("supported: {supported}")),
+            Self::Lint { .. } => Some("`wbuild build --check` shows what was found".to_owned()),
         }
     }
 
@@ -88,9 +98,10 @@ impl DockerfileError {
     #[must_use]
     pub fn at(mut self, place: Span) -> Self {
         match &mut self {
-            Self::Syntax { span, .. } | Self::Unknown { span, .. } | Self::Unsupported { span, .. } => {
-                *span = place;
-            }
+            Self::Syntax { span, .. }
+            | Self::Unknown { span, .. }
+            | Self::Unsupported { span, .. }
+            | Self::Lint { span, .. } => *span = place,
             Self::Target { .. } | Self::Argument { .. } => {}
         }
         self

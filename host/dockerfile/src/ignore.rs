@@ -18,6 +18,7 @@ pub struct IgnoreFile {
 struct Pattern {
     matcher: Matcher,
     effect: Effect,
+    is_everything: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,6 +72,30 @@ pub enum IgnoreError {
     },
 }
 
+/// Why a pattern cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum PatternError {
+    /// A `!` without a pattern.
+    #[error("a ! without a pattern")]
+    Bare,
+    /// A pattern Go's filepath.Match refuses.
+    #[error(transparent)]
+    Malformed(#[from] GlobError),
+    /// A pattern too large to compile.
+    #[error(transparent)]
+    TooLarge(Box<regex::Error>),
+}
+
+impl PatternError {
+    fn on_line(self, line: usize) -> IgnoreError {
+        match self {
+            Self::Bare => IgnoreError::Bare { line },
+            Self::Malformed(source) => IgnoreError::Malformed { line, source },
+            Self::TooLarge(source) => IgnoreError::TooLarge { line, source },
+        }
+    }
+}
+
 impl IgnoreFile {
     /// Reads an ignore file: comments start with `#` in the first column, white space around patterns goes, paths are cleaned and
     /// relative to the context.
@@ -98,12 +123,49 @@ impl IgnoreFile {
             let relative = if cleaned.len() > 1 { cleaned.trim_start_matches('/') } else { &cleaned };
             // moby trims and cleans once more: white space that stood before a trailing slash goes, too.
             let relative = clean(relative.trim());
-            check(&relative).map_err(|source| IgnoreError::Malformed { line, source })?;
-            let matcher = Matcher::new(&relative)
-                .map_err(|source| IgnoreError::TooLarge { line, source: Box::new(source) })?;
-            patterns.push(Pattern { matcher, effect });
+            patterns.push(Pattern::new(&relative, effect).map_err(|error| error.on_line(line))?);
         }
         Ok(Self { patterns })
+    }
+
+    /// The patterns of `--exclude` and `--parents`, one each: cleaned, but a leading slash stays, and so matches nothing.
+    ///
+    /// # Errors
+    /// What is wrong with the first pattern that cannot be used.
+    pub fn of_patterns<'p>(given: impl IntoIterator<Item = &'p str>) -> Result<Self, PatternError> {
+        let mut patterns = Vec::new();
+        for text in given {
+            let text = text.trim();
+            if text.is_empty() {
+                continue;
+            }
+            let cleaned = clean(text);
+            let (effect, pattern) = match cleaned.strip_prefix('!') {
+                Some("") => return Err(PatternError::Bare),
+                Some(rest) => (Effect::Include, rest),
+                None => (Effect::Exclude, cleaned.as_str()),
+            };
+            patterns.push(Pattern::new(pattern, effect)?);
+        }
+        Ok(Self { patterns })
+    }
+
+    /// As [`IgnoreFile::excludes`]: for a list that says what is chosen.
+    #[must_use]
+    pub fn matches(&self, path: &[u8]) -> bool {
+        self.excludes(path)
+    }
+
+    /// Whether there are no patterns.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.patterns.is_empty()
+    }
+
+    /// Whether a pattern leaves nothing of a context: `*`, `**` or `**/*`.
+    #[must_use]
+    pub fn has_everything(&self) -> bool {
+        self.patterns.iter().any(|p| p.effect == Effect::Exclude && p.is_everything)
     }
 
     /// Whether the file at `path` (relative to the context, cleaned, raw bytes) is excluded, itself or with a directory above it.
@@ -129,6 +191,12 @@ impl IgnoreFile {
 }
 
 impl Pattern {
+    fn new(text: &str, effect: Effect) -> Result<Self, PatternError> {
+        check(text)?;
+        let matcher = Matcher::new(text).map_err(|source| PatternError::TooLarge(Box::new(source)))?;
+        Ok(Self { matcher, effect, is_everything: matches!(text, "*" | "**" | "**/*") })
+    }
+
     fn matches_or_parent(&self, path: &str) -> bool {
         self.matcher.matches(path)
             || path.match_indices('/').any(|(slash, _)| self.matcher.matches(&path[..slash]))

@@ -16,7 +16,7 @@ pub struct Dockerfile {
     pub globals: Vec<Instruction>,
     /// At least one.
     pub stages: Vec<StageSource>,
-    /// Blank lines inside continuations: allowed, and a lint finding.
+    /// Where instructions end that have blank lines inside their continuations: allowed, and a lint finding.
     pub empty_continuations: Vec<Span>,
 }
 
@@ -27,6 +27,8 @@ pub struct StageSource {
     pub span: Span,
     /// Its text.
     pub text: String,
+    /// The comments above it, without `#`.
+    pub comments: Vec<String>,
     /// FROM's arguments.
     pub from: From,
     /// In order.
@@ -51,6 +53,8 @@ pub struct Instruction {
     pub keyword: String,
     /// The whole text with continuations joined, without heredocs.
     pub text: String,
+    /// The comments above it, without `#`.
+    pub comments: Vec<String>,
     /// What it is.
     pub kind: Kind,
 }
@@ -99,6 +103,8 @@ pub struct From {
     pub base: Word,
     /// Lowercase.
     pub name: Option<Word>,
+    /// `AS` and the name as they are written.
+    pub written: Option<(String, String)>,
     /// `--platform`; may hold variables.
     pub platform: Option<Word>,
 }

@@ -9,6 +9,7 @@ mod directive;
 mod duration;
 mod error;
 mod expand;
+mod fields;
 mod flags;
 pub mod glob;
 mod heredoc;
@@ -23,8 +24,9 @@ mod words;
 pub use directive::{Check, Directive, Directives, Findings, Skip};
 pub use error::{DockerfileError, nearest};
 pub use expand::{Escapes, ExpandError, Expanded, Expander, NoVariables, Quotes, Unset, Variables};
+pub use fields::{Field, fields};
 pub use heredoc::{Expansion, Heredoc, Tabs};
-pub use ignore::{IgnoreError, IgnoreFile, clean};
+pub use ignore::{IgnoreError, IgnoreFile, PatternError, clean};
 pub use instruction::{
     Command, Copy, CopyOperand, CopyVerb, Declaration, Dockerfile, Flag, From, Healthcheck, Instruction,
     Kind, OnBuild, Pair, PairForm, Run, RunCommand, StageSource, Timing, Word,

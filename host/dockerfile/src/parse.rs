@@ -1,6 +1,6 @@
 //! Text to a [`Dockerfile`]: directives, logical lines, heredocs, stages.
 
-use crate::directive::Reader;
+use crate::directive::{Reader, Taken};
 use crate::error::DockerfileError;
 use crate::heredoc;
 use crate::instruction::{Dockerfile, Instruction, StageSource};
@@ -19,20 +19,28 @@ pub fn parse(text: &[u8]) -> Result<Dockerfile, DockerfileError> {
     let mut globals = Vec::new();
     let mut stages: Vec<StageSource> = Vec::new();
     let mut empty_continuations = Vec::new();
+    let mut comments = Vec::new();
     while let Some(first) = lines.next()? {
-        head.take(&first)?;
+        if head.take(&first)? == Taken::Other && first.is_comment() {
+            // A bare # cuts what stands above from what stands below.
+            match first.content().trim_start().trim_start_matches('#').trim() {
+                "" => comments.clear(),
+                comment => comments.push(comment.to_owned()),
+            }
+        }
         let escape = head.directives.escape;
         let Some(line) = logical(first, &mut lines, escape, &mut empty_continuations)? else { continue };
         let (parsed, text) = instruction(&line, &mut lines, escape)?;
+        let comments = std::mem::take(&mut comments);
         match parsed {
             Parsed::From(from) => {
-                let stage = StageSource { span: line.whole(), text, from, instructions: Vec::new() };
-                stages.push(stage);
+                let span = line.whole();
+                stages.push(StageSource { span, text, comments, from, instructions: Vec::new() });
             }
             Parsed::Instruction(instruction) => match stages.last_mut() {
-                Some(stage) => stage.instructions.push(instruction),
+                Some(stage) => stage.instructions.push(Instruction { comments, ..instruction }),
                 None if matches!(instruction.kind, crate::instruction::Kind::Arg(_)) => {
-                    globals.push(instruction);
+                    globals.push(Instruction { comments, ..instruction });
                 }
                 None => {
                     let message = format!("{} before the first FROM", instruction.keyword.to_uppercase());
@@ -92,17 +100,20 @@ fn logical(
     }
     let mut line = Logical::default();
     let mut open = push(&mut line, &first, start, escape);
+    let (mut last, mut blank) = (first.span(), None);
     while open {
         let Some(next) = lines.next()? else { break };
+        last = next.span();
         if next.is_comment() {
             continue;
         }
         if next.content().trim_start().is_empty() {
-            empty.push(next.span());
+            blank = Some(());
             continue;
         }
         open = push(&mut line, &next, 0, escape);
     }
+    empty.extend(blank.map(|()| last));
     if line.text().trim().is_empty() {
         return Err(DockerfileError::expected(first.span(), "an empty instruction", "an instruction"));
     }

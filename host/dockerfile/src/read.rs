@@ -84,6 +84,7 @@ pub(crate) fn instruction(
         span: line.whole(),
         keyword: written.to_owned(),
         text: text[words::trimmed(text, 0..text.len())].to_owned(),
+        comments: Vec::new(),
         kind,
     }))
 }
@@ -201,14 +202,15 @@ fn from(mut a: Arguments<'_>) -> Result<From, DockerfileError> {
     let mut words = a.plain().into_iter();
     let form = "FROM [--platform=PLATFORM] IMAGE [AS NAME]";
     let (base, keyword, name, more) = (words.next(), words.next(), words.next(), words.next());
-    let (base, name) = match (base, keyword, name, more) {
-        (Some(base), None, None, None) => (base, None),
+    let (base, name, written) = match (base, keyword, name, more) {
+        (Some(base), None, None, None) => (base, None, None),
         (Some(base), Some(keyword), Some(name), None) if keyword.text.eq_ignore_ascii_case("as") => {
-            (base, Some(stage_name(name)?))
+            let written = (keyword.text, name.text.clone());
+            (base, Some(stage_name(name)?), Some(written))
         }
         _ => return Err(a.error("FROM requires either one or three arguments", form)),
     };
-    Ok(From { base, name, platform: flags.value("platform") })
+    Ok(From { base, name, written, platform: flags.value("platform") })
 }
 
 fn stage_name(word: Word) -> Result<Word, DockerfileError> {
