@@ -3,8 +3,7 @@
 use std::fs::File;
 use std::io;
 
-use wbuild_layer::{Blob, ChangeSet, RootPath, Threads, WriteError, write_layer};
-use wbuild_oci::Compression;
+use wbuild_layer::{Blob, ChangeSet, Packing, RootPath, Threads, WriteError, write_layer};
 use wbuild_store::{Expected, Store, StoreError};
 
 use crate::background::Background;
@@ -21,15 +20,20 @@ pub enum CommitError {
 }
 
 /// Writes the layer of `changes`, whose files `open` gives, and puts it into the store: it is there once `syncs` was waited
-/// for, so that the next step runs while the disk works.
+/// for, so that the next step runs while the disk works. `then` is done after that.
 pub(crate) fn commit(
     store: &Store,
     syncs: &Background,
     changes: &ChangeSet,
+    packing: Packing,
     open: impl FnMut(&RootPath) -> io::Result<File>,
+    then: impl FnOnce(&Blob) -> Result<(), StoreError> + Send + 'static,
 ) -> Result<Blob, CommitError> {
     let ingest = store.ingest(Expected::hashed_by_writer())?;
-    let (ingest, blob) = write_layer(changes, open, Compression::Gzip, Threads::available(), ingest)?;
-    syncs.start(move || ingest.commit_as(blob.digest).map(drop))?;
+    let (ingest, blob) = write_layer(changes, open, packing, Threads::available(), ingest)?;
+    syncs.start(move || {
+        ingest.commit_as(blob.digest)?;
+        then(&blob)
+    })?;
     Ok(blob)
 }

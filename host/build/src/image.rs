@@ -2,6 +2,8 @@
 //!
 //! Nothing is read from a clock: `created` is given.
 
+use std::collections::BTreeMap;
+
 use wbuild_layer::Blob;
 use wbuild_oci::{
     Compression, Descriptor, Digest, Execution, History, ImageConfig, Manifest, Platform, Time, media,
@@ -49,6 +51,18 @@ impl Growing {
         self.layers.iter().cloned().zip(self.config.rootfs.diff_ids.iter().copied()).collect()
     }
 
+    /// How many layers there are.
+    pub(crate) fn layer_count(&self) -> usize {
+        self.layers.len()
+    }
+
+    /// The ChainID (image-spec config.md) of the layers so far; without a layer, a digest that no chain has.
+    pub(crate) fn chain_id(&self) -> Digest {
+        let mut diff_ids = self.config.rootfs.diff_ids.iter();
+        let Some(lowest) = diff_ids.next() else { return Digest::of(b"scratch") };
+        diff_ids.fold(*lowest, |chain, diff_id| Digest::of(format!("{chain} {diff_id}").as_bytes()))
+    }
+
     /// Adds a history entry, with its layer if it has one.
     pub(crate) fn push(
         &mut self,
@@ -78,6 +92,7 @@ impl Growing {
         execution: &Execution,
         author: Option<&str>,
         created: Time,
+        annotations: &BTreeMap<String, String>,
     ) -> Result<(Descriptor, Descriptor), StoreError> {
         let mut config = self.config.clone();
         config.config = execution.clone();
@@ -94,7 +109,8 @@ impl Growing {
             }
         }
         let config = store.ingest_bytes(media::CONFIG, &config.to_bytes())?;
-        let manifest = Manifest::new(config.clone(), self.layers.clone());
+        let mut manifest = Manifest::new(config.clone(), self.layers.clone());
+        manifest.annotations.clone_from(annotations);
         let manifest = store.ingest_bytes(media::MANIFEST, &manifest.to_bytes())?;
         Ok((manifest, config))
     }
@@ -157,8 +173,9 @@ mod tests {
         let mut growing = Growing::scratch(&Platform::default());
         let history = wbuild_plan::History { created_by: "ENV a=b".into(), layer: LayerKind::Empty };
         growing.push(Some(&history), None, Time::from_unix(99));
-        let (_, config) =
-            growing.write(&store, &Execution::default(), Some("me"), Time::from_unix(7)).unwrap();
+        let (_, config) = growing
+            .write(&store, &Execution::default(), Some("me"), Time::from_unix(7), &BTreeMap::new())
+            .unwrap();
         let config = ImageConfig::parse(&store.read(&config.digest, 1 << 20).unwrap()).unwrap();
         assert_eq!(config.history[0].created.unwrap().unix(), 7);
         assert_eq!(config.history[0].comment, HISTORY_COMMENT);

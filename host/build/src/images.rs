@@ -3,14 +3,14 @@
 //! Resolving brings manifest and config into the store; layers come when a tree or the result needs them.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
-use tokio::runtime::Runtime;
+use tokio::runtime::{Handle, Runtime};
 use tokio::task::JoinSet;
 use wbuild_monitor::Cancel;
-use wbuild_oci::{Descriptor, Reference};
-use wbuild_plan::{ImageOrigin, ImageRequest, Images, Span, Wanted};
-use wbuild_store::{Image, Remote, RemoteError, Store};
+use wbuild_oci::{Descriptor, Digest, Reference};
+use wbuild_plan::{ImageOrigin, ImageRequest, Images, Span, UrlSource, Wanted};
+use wbuild_store::{Downloaded, Image, Remote, RemoteError, Store};
 
 use crate::error::BuildError;
 use crate::progress::{Reporter, Running};
@@ -33,8 +33,12 @@ pub(crate) struct ImageSet<'a> {
     reporter: &'a Reporter,
     cancel: &'a Cancel,
     /// Made when a registry is needed first: most builds from layouts need none.
-    runtime: Option<Runtime>,
+    runtime: Mutex<Option<Runtime>>,
     found: BTreeMap<ImageRequest, Resolved>,
+    /// Held while the layers of an image come: whoever wants the same ones waits.
+    fetching: Mutex<BTreeMap<ImageRequest, Arc<Mutex<()>>>>,
+    /// What URLs gave in this build.
+    downloads: Mutex<BTreeMap<(String, Option<Digest>), Arc<Mutex<Option<Downloaded>>>>>,
 }
 
 impl<'a> ImageSet<'a> {
@@ -45,7 +49,17 @@ impl<'a> ImageSet<'a> {
         reporter: &'a Reporter,
         cancel: &'a Cancel,
     ) -> Self {
-        Self { store, remote, contexts, reporter, cancel, runtime: None, found: BTreeMap::new() }
+        Self {
+            store,
+            remote,
+            contexts,
+            reporter,
+            cancel,
+            runtime: Mutex::new(None),
+            found: BTreeMap::new(),
+            fetching: Mutex::default(),
+            downloads: Mutex::default(),
+        }
     }
 
     pub(crate) fn get(&self, request: &ImageRequest) -> Option<&Resolved> {
@@ -116,7 +130,7 @@ impl<'a> ImageSet<'a> {
                 let result = remote.resolve(&store, &reference, &image.platform).await;
                 (image, span, reference, running, result)
             };
-            tasks.spawn_on(task, runtime.handle());
+            tasks.spawn_on(task, &runtime);
         }
         let cancel = self.cancel.clone();
         let mut resolved = Vec::new();
@@ -125,20 +139,26 @@ impl<'a> ImageSet<'a> {
                 let (image, span, reference, running, result) =
                     joined.unwrap_or_else(|failed| std::panic::resume_unwind(failed.into_panic()));
                 let found = result.map_err(|source| pull_error(&image.name, span, source))?;
+                // What to write in the place of a tag to get the same image for ever.
+                running.note(&format!("resolved to {}@{}", reference.name(), found.descriptor.digest));
                 running.done();
                 resolved.push((image, Resolved { image: found, remote: Some(reference), span }));
             }
             Ok(())
         });
-        self.runtime = Some(runtime);
         self.found.extend(resolved);
         outcome
     }
 
     /// Brings layers of an image into the store.
-    pub(crate) fn fetch(&mut self, request: &ImageRequest) -> Result<(), BuildError> {
+    pub(crate) fn fetch(&self, request: &ImageRequest) -> Result<(), BuildError> {
         let resolved = self.found.get(request).ok_or(BuildError::Unplanned { what: "an image" })?;
         let Some(reference) = resolved.remote.clone() else { return Ok(()) };
+        let turn = {
+            let mut fetching = self.fetching.lock().unwrap_or_else(PoisonError::into_inner);
+            Arc::clone(fetching.entry(request.clone()).or_default())
+        };
+        let _turn = turn.lock().unwrap_or_else(PoisonError::into_inner);
         let missing = missing(self.store, &resolved.image.manifest.layers)?;
         if missing.is_empty() {
             return Ok(());
@@ -151,14 +171,38 @@ impl<'a> ImageSet<'a> {
             self.cancel,
             self.remote.fetch(self.store, &reference, &missing, &transfers),
         ));
-        self.runtime = Some(runtime);
         finish(fetched, transfers.into_running(), |source| pull_error(&request.name, span, source))?;
         Ok(())
     }
 
+    /// Puts what a URL gives into the store, once for each build.
+    pub(crate) fn download(&self, source: &UrlSource, span: Span) -> Result<Downloaded, BuildError> {
+        let key = (source.url.clone(), source.checksum);
+        let turn = {
+            let mut downloads = self.downloads.lock().unwrap_or_else(PoisonError::into_inner);
+            Arc::clone(downloads.entry(key).or_default())
+        };
+        let mut turn = turn.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(done) = &*turn {
+            return Ok(done.clone());
+        }
+        let runtime = self.runtime()?;
+        let transfers = Transfers::new(self.reporter.start(&format!("[internal] download {}", source.name)));
+        let gave = runtime.block_on(until_cancelled(
+            self.cancel,
+            self.remote.download(self.store, &source.url, source.checksum, &transfers),
+        ));
+        let gave = finish(gave, transfers.into_running(), |error| BuildError::Download {
+            url: source.url.clone(),
+            span,
+            source: Box::new(error),
+        })?;
+        Ok(turn.insert(gave).clone())
+    }
+
     /// Pushes an image under several names.
     pub(crate) fn push(
-        &mut self,
+        &self,
         manifest: &Descriptor,
         to: &[Reference],
     ) -> Result<Vec<wbuild_store::Pushed>, BuildError> {
@@ -168,30 +212,32 @@ impl<'a> ImageSet<'a> {
         let transfers = Transfers::new(running);
         let pushed = runtime
             .block_on(until_cancelled(self.cancel, self.remote.push(self.store, manifest, to, &transfers)));
-        self.runtime = Some(runtime);
         finish(pushed, transfers.into_running(), |source| BuildError::Push { source: Box::new(source) })
     }
 
-    fn runtime(&mut self) -> Result<Runtime, BuildError> {
-        match self.runtime.take() {
-            Some(runtime) => Ok(runtime),
-            None => tokio::runtime::Builder::new_multi_thread()
-                .worker_threads(2)
-                .thread_name("wbuild-net")
-                .enable_all()
-                .build()
-                .map_err(|source| BuildError::Host {
-                    action: "start the network threads of",
-                    path: "/".into(),
-                    source,
-                }),
+    fn runtime(&self) -> Result<Handle, BuildError> {
+        let mut runtime = self.runtime.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(there) = &*runtime {
+            return Ok(there.handle().clone());
         }
+        let made = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(2)
+            .thread_name("wbuild-net")
+            .enable_all()
+            .build()
+            .map_err(|source| BuildError::Host {
+                action: "start the network threads of",
+                path: "/".into(),
+                source,
+            })?;
+        Ok(runtime.insert(made).handle().clone())
     }
 }
 
 impl Drop for ImageSet<'_> {
     fn drop(&mut self) {
-        if let Some(runtime) = self.runtime.take() {
+        let runtime = self.runtime.get_mut().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(runtime) = runtime {
             // A name lookup that hangs must not hold up the end of a build.
             runtime.shutdown_background();
         }

@@ -6,9 +6,13 @@
 #![forbid(unsafe_code)]
 
 mod background;
+mod cache;
+mod check;
 mod commit;
+mod compare;
 mod context;
 mod copy;
+mod deliver;
 mod epoch;
 mod error;
 mod execute;
@@ -16,21 +20,34 @@ mod export;
 mod files;
 mod image;
 mod images;
+mod mounts;
+mod permission;
 mod progress;
 mod request;
 mod run;
+mod search;
+mod solve;
+mod sources;
 mod stage;
 mod transfer;
 mod tree;
 mod users;
 
+pub use cache::NoCache;
+pub use check::{Checked, check, outline, targets};
 pub use commit::CommitError;
+pub use compare::{Difference, Place, compare};
+pub use deliver::Delivery;
 pub use error::{BuildError, FilesError, Ignored};
 pub use execute::build;
+pub use permission::{DeniedLine, denied_by};
 pub use progress::{Event, Outcome, Progress, Vertex};
-pub use request::{BuildRequest, Built, ContextDir, EpochRule, NamedContext, Output, Wiring};
+pub use request::{
+    Archive, BuildRequest, Built, ContextDir, EpochRule, MediaTypes, NamedContext, Output, Wiring,
+};
 pub use run::HOSTNAME;
 pub use tree::TreeError;
-pub use wbuild_layer::ReadError;
-pub use wbuild_monitor::{Cancel, Errno, Stream};
+pub use wbuild_layer::{Compression, LevelError, Packing, ReadError};
+pub use wbuild_monitor::{Cancel, Errno, Limit, LimitedResource, SecretBytes, Stream};
+pub use wbuild_plan::{RunNetwork, ram_in_bytes};
 pub use wbuild_rootfs::MaterialiseError;

@@ -71,6 +71,8 @@ pub enum Event<'a> {
 pub enum Outcome {
     /// It is done.
     Done,
+    /// It was done before: the cache has it.
+    Cached,
     /// It failed; the build's error says why.
     Failed,
     /// Something else failed, or the user interrupted.
@@ -123,6 +125,10 @@ impl Running {
 
     pub(crate) fn done(mut self) {
         self.outcome = Outcome::Done;
+    }
+
+    pub(crate) fn cached(mut self) {
+        self.outcome = Outcome::Cached;
     }
 
     pub(crate) fn cancelled(mut self) {

@@ -10,10 +10,14 @@ use std::sync::{Arc, Mutex};
 
 use cap_std::fs::Dir;
 use wbuild_dockerfile::IgnoreFile;
-use wbuild_monitor::{Cancel, Engine, JournalCheck};
+use wbuild_layer::Packing;
+use wbuild_monitor::{Cancel, Engine, JournalCheck, Limit, SecretBytes};
 use wbuild_oci::{Descriptor, Digest, Platform, Reference};
+use wbuild_plan::RunNetwork;
+use wbuild_policy::Ruleset;
 use wbuild_store::{LayoutSource, Pick, Pushed, Remote, Store};
 
+use crate::cache::NoCache;
 use crate::progress::Progress;
 
 /// One build.
@@ -42,12 +46,30 @@ pub struct BuildRequest {
     pub tags: Vec<Reference>,
     /// Where the image goes.
     pub outputs: Vec<Output>,
+    /// How new layers are compressed. Layers of base images stay as they are.
+    pub packing: Packing,
+    /// Annotations of the manifest.
+    pub annotations: BTreeMap<String, String>,
     /// The host's resolv.conf, for the steps; empty where there is none.
     pub resolv_conf: Vec<u8>,
     /// The host name of the steps.
     pub hostname: String,
+    /// `--secret`, by id: in memory only.
+    pub secrets: BTreeMap<String, SecretBytes>,
+    /// `--network`: of each RUN that does not name one.
+    pub network: RunNetwork,
+    /// `--add-host`: names with their addresses, in order.
+    pub extra_hosts: Vec<(String, String)>,
+    /// `--ulimit`
+    pub limits: Vec<Limit>,
+    /// `--shm-size`: the most that /dev/shm may hold, in bytes.
+    pub shm_size: Option<u64>,
     /// Hold the journal of each step against full walks.
     pub journal_check: JournalCheck,
+    /// Which steps run though the cache knows them.
+    pub no_cache: NoCache,
+    /// What the build and its steps may do.
+    pub policy: Arc<Ruleset>,
 }
 
 /// What times are held to.
@@ -87,8 +109,10 @@ pub enum Output {
         /// Where it is, for messages.
         path: PathBuf,
     },
-    /// An OCI layout as a tar in a file, which appears when it is complete.
+    /// An archive in a file, which appears when it is complete.
     Archive {
+        /// What it holds.
+        form: Archive,
         /// The file's directory.
         dir: Dir,
         /// Its name there.
@@ -96,13 +120,53 @@ pub enum Output {
         /// Where it is, for messages.
         path: PathBuf,
     },
-    /// An OCI layout as a tar to a stream.
-    Stream(Mutex<Box<dyn Write + Send>>),
-    /// Registries, under these names.
-    Registry(Vec<Reference>),
+    /// An archive to a stream.
+    Stream {
+        /// What it holds.
+        form: Archive,
+        /// The stream.
+        stream: Mutex<Box<dyn Write + Send>>,
+        /// What it is, for messages: `standard output`.
+        what: String,
+    },
+    /// The root filesystem in a directory, which is filled in place.
+    Directory {
+        /// The directory.
+        dir: Dir,
+        /// Where it is, for messages.
+        path: PathBuf,
+    },
+    /// Registries.
+    Registry {
+        /// Under these names besides the image's own.
+        names: Vec<Reference>,
+        /// Under which media types.
+        media_types: MediaTypes,
+    },
+}
+
+/// What an archive holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Archive {
+    /// An OCI layout.
+    Oci,
+    /// What `docker load` takes.
+    Docker,
+    /// The root filesystem.
+    Rootfs,
+}
+
+/// Whose media types a manifest has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MediaTypes {
+    /// The OCI image-spec's.
+    Oci,
+    /// Docker's schema 2.
+    Docker,
 }
 
 /// What a build works with.
+#[derive(Clone)]
 pub struct Wiring {
     /// Where blobs, trees and scratch directories are.
     pub store: Store,

@@ -6,26 +6,33 @@
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Instant;
 
 use cap_std::fs::Dir;
-use wbuild_layer::{Blob, ChangeSet, Expected};
+use wbuild_layer::{Blob, ChangeSet, Expected, Timestamp};
 use wbuild_monitor::{JournalCheck, MtimeRule};
-use wbuild_oci::Descriptor;
-use wbuild_plan::{Action, Copy, CopyFrom, LayerKind, Run, Stage, Step, Workdir};
+use wbuild_oci::{Descriptor, Digest};
+use wbuild_plan::{
+    Action, Copy, CopyFrom, CopySource, LayerKind, Link, Run, Span, Stage, Step, UrlSource, Workdir,
+};
 use wbuild_rootfs::Layer;
-use wbuild_store::{StoreError, Tree as Home};
+use wbuild_store::{Downloaded, StoreError, Tree as Home};
 
 use crate::background::Background;
+use crate::cache::{Claim, DigestCache, Record, StepCache};
 use crate::commit::commit;
-use crate::copy::{Copier, CopyTimes, make_dirs};
+use crate::copy::{Copier, CopyTimes, Fetched, make_dirs};
 use crate::epoch::{Times, Writer};
 use crate::error::{BuildError, FilesError};
 use crate::files::Files;
 use crate::image::Growing;
+use crate::mounts::secrets::Given;
+use crate::mounts::{self, MountContext};
 use crate::progress::{Reporter, Running};
-use crate::request::Wiring;
+use crate::request::{BuildRequest, Wiring};
 use crate::run::{self, RunContext};
-use crate::tree::Tree;
+use crate::search::{Lookup, Search, writer};
+use crate::tree::{Sharing, Tree};
 
 /// A tree on disk that nobody has open.
 pub(crate) struct ParkedTree {
@@ -33,6 +40,18 @@ pub(crate) struct ParkedTree {
     path: PathBuf,
     /// How many step directories were made beside it.
     scratches: u32,
+    /// How many of the image's layers are in it.
+    holds: usize,
+    standing: Standing,
+}
+
+/// Whether a tree may still change.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Standing {
+    /// It may.
+    Alone,
+    /// Other trees share its inodes: it stays as it is.
+    Frozen,
 }
 
 impl ParkedTree {
@@ -44,20 +63,61 @@ impl ParkedTree {
     ) -> Result<Self, BuildError> {
         let home = wiring.store.tree()?;
         let path = wiring.store_path.join(home.path()).join("root");
-        let mut blobs = layers.iter().map(|(layer, diff_id)| {
-            if wiring.cancel.is_cancelled() {
-                return Err(io::ErrorKind::Interrupted.into());
-            }
-            let blob = wiring.store.blob(&layer.digest).map_err(io::Error::other)?.into_std();
-            let expected = Expected { digest: layer.digest, size: layer.size, diff_id: Some(*diff_id) };
-            Ok(Layer { blob: Box::new(blob), expected })
-        });
+        let mut blobs = layers.iter().map(|layer| blob(wiring, layer));
         let made = Tree::make(&path, &mut blobs);
         if wiring.cancel.is_cancelled() {
             return Err(BuildError::Cancelled);
         }
         made.map_err(|source| BuildError::Tree { name: name.to_owned(), source: Box::new(source) })?;
-        Ok(Self { home, path, scratches: 0 })
+        Ok(Self { home, path, scratches: 0, holds: layers.len(), standing: Standing::Alone })
+    }
+
+    /// A new tree with the same files, by hard links or reflinks; `None` where the volume has neither. This one is not changed
+    /// any more.
+    pub(crate) fn link(&mut self, wiring: &Wiring, name: &str) -> Result<Option<Self>, BuildError> {
+        self.standing = Standing::Frozen;
+        for how in [Sharing::Inodes, Sharing::Blocks] {
+            let home = wiring.store.tree()?;
+            let path = wiring.store_path.join(home.path()).join("root");
+            match Tree::share(&path, &self.path, how) {
+                Ok(()) => {
+                    let holds = self.holds;
+                    return Ok(Some(Self { home, path, scratches: 0, holds, standing: Standing::Alone }));
+                }
+                Err(error) if error.is_unable_to_share() => {}
+                Err(source) => {
+                    return Err(BuildError::Tree { name: name.to_owned(), source: Box::new(source) });
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    /// Whether another tree was linked from it: then it may be read and linked, and nothing else.
+    pub(crate) fn is_frozen(&self) -> bool {
+        self.standing == Standing::Frozen
+    }
+
+    /// Unpacks those of `layers`, an image's, that the tree does not hold yet.
+    pub(crate) fn extend(
+        &mut self,
+        wiring: &Wiring,
+        layers: &[(Descriptor, wbuild_oci::Digest)],
+        name: &str,
+    ) -> Result<(), BuildError> {
+        let more = layers.get(self.holds..).unwrap_or_default();
+        let made = Tree::extend(&self.path, &mut more.iter().map(|layer| blob(wiring, layer)));
+        if wiring.cancel.is_cancelled() {
+            return Err(BuildError::Cancelled);
+        }
+        made.map_err(|source| BuildError::Tree { name: name.to_owned(), source: Box::new(source) })?;
+        self.holds = layers.len();
+        Ok(())
+    }
+
+    /// Whether some of `layers`, an image's, are not in it.
+    pub(crate) fn lacks(&self, layers: &[(Descriptor, wbuild_oci::Digest)]) -> bool {
+        self.holds < layers.len()
     }
 
     /// Opens the tree for reading.
@@ -92,10 +152,20 @@ impl ParkedTree {
     }
 }
 
+/// Opens a layer for unpacking.
+fn blob(wiring: &Wiring, (layer, diff_id): &(Descriptor, wbuild_oci::Digest)) -> io::Result<Layer> {
+    if wiring.cancel.is_cancelled() {
+        return Err(io::ErrorKind::Interrupted.into());
+    }
+    let blob = wiring.store.blob(&layer.digest).map_err(io::Error::other)?.into_std();
+    let expected = Expected { digest: layer.digest, size: layer.size, diff_id: Some(*diff_id) };
+    Ok(Layer { blob: Box::new(blob), expected })
+}
+
 /// A stage that is done, or so far.
 pub(crate) struct StageState {
     pub(crate) image: Growing,
-    /// `None` where no step needed it yet, or a later stage took it.
+    /// `None` where no step needed it yet, or a later stage took it. It lacks the layers of steps that the cache had.
     pub(crate) tree: Option<ParkedTree>,
     /// Steps that wrote files, those of the base stages counted.
     pub(crate) writers: u32,
@@ -109,6 +179,18 @@ pub(crate) trait Sources {
         from: &CopyFrom,
         use_files: &mut dyn FnMut(&dyn Files) -> Result<(), FilesError>,
     ) -> Result<Result<(), FilesError>, BuildError>;
+
+    /// The ChainID of the tree that `from` means; `None` for a directory of the host.
+    fn chain(&mut self, from: &CopyFrom) -> Result<Option<Digest>, BuildError>;
+
+    /// A tree to work on in the place of the base's, if there is one to be had; else the base's layers are in the store.
+    fn base_tree(&mut self) -> Result<Option<ParkedTree>, BuildError>;
+
+    /// What a URL gives, in the store.
+    fn download(&mut self, source: &UrlSource, span: Span) -> Result<Downloaded, BuildError>;
+
+    /// What is remembered of the files of `from`, if it is a directory of the host.
+    fn digests(&mut self, from: &CopyFrom) -> Result<Option<Arc<DigestCache>>, BuildError>;
 }
 
 /// What the steps of a stage share.
@@ -122,6 +204,12 @@ pub(crate) struct StageRunner<'a> {
     /// Layers on their way to the disk.
     pub(crate) syncs: Arc<Background>,
     pub(crate) stage: &'a Stage,
+    pub(crate) cache: &'a StepCache,
+    pub(crate) request: &'a BuildRequest,
+    /// Names that are the build's proxy arguments.
+    pub(crate) is_proxy: &'a (dyn Fn(&str) -> bool + Sync),
+    /// Seconds since 1970 when the build began.
+    pub(crate) now: i64,
 }
 
 impl StageRunner<'_> {
@@ -141,13 +229,36 @@ impl StageRunner<'_> {
             state.image.push(step.history.as_ref(), None, self.times.created());
             return Ok(());
         }
-        self.ensure_tree(state)?;
-        let running = self.reporter.start(&step.name);
         state.writers += 1;
-        let done = self.act(step, state, sources, &running);
-        match done {
+        let found = self.find(step, state, sources).inspect_err(|_| {
+            // Told as the step's own failure.
+            drop(self.reporter.start(&step.name));
+        })?;
+        let search = match found {
+            Lookup::Layer(layer) => {
+                state.image.push(step.history.as_ref(), layer.as_ref(), self.times.created());
+                self.reporter.start(&step.name).cached();
+                return Ok(());
+            }
+            Lookup::Missing(search) => search,
+        };
+        let is_linked = matches!(&step.action, Action::Copy(copy) if copy.link == Link::Layer);
+        if !is_linked {
+            self.ensure_tree(state, sources)?;
+        }
+        let running = self.reporter.start(&step.name);
+        let made = if is_linked {
+            self.make_linked(step, state, sources, &search, &running)
+        } else {
+            self.make(step, state, sources, &search, &running)
+        };
+        match made {
             Ok(layer) => {
                 state.image.push(step.history.as_ref(), layer.as_ref(), self.times.created());
+                // The tree gets a layer that was made beside it when a step needs it.
+                if let Some(tree) = state.tree.as_mut().filter(|_| !is_linked) {
+                    tree.holds = state.image.layer_count();
+                }
                 running.done();
                 Ok(())
             }
@@ -159,46 +270,94 @@ impl StageRunner<'_> {
         }
     }
 
-    fn ensure_tree(&self, state: &mut StageState) -> Result<(), BuildError> {
-        if state.tree.is_some() {
+    /// Makes the tree, or brings it to where the image is: steps that the cache had are not in it.
+    fn ensure_tree(&self, state: &mut StageState, sources: &mut dyn Sources) -> Result<(), BuildError> {
+        let layers = state.image.layers_with_diff_ids();
+        let name = &self.stage.name;
+        if state.tree.is_none() {
+            state.tree = sources.base_tree()?;
+        }
+        if state.tree.as_ref().is_some_and(|tree| !tree.lacks(&layers)) {
             return Ok(());
         }
         self.syncs.wait()?;
-        let layers = state.image.layers_with_diff_ids();
-        let tree = if layers.is_empty() {
-            ParkedTree::unpack(self.wiring, &layers, &self.stage.name)?
-        } else {
-            let running = self.reporter.start(&format!("[{}] unpack the base", self.stage.name));
-            let tree = ParkedTree::unpack(self.wiring, &layers, &self.stage.name)?;
-            running.done();
-            tree
-        };
-        state.tree = Some(tree);
+        if layers.is_empty() {
+            state.tree = Some(ParkedTree::unpack(self.wiring, &layers, name)?);
+            return Ok(());
+        }
+        match &mut state.tree {
+            Some(tree) => {
+                let running = self.reporter.start(&format!("[{name}] unpack what the cache had"));
+                tree.extend(self.wiring, &layers, name)?;
+                running.done();
+            }
+            None => {
+                let running = self.reporter.start(&format!("[{name}] unpack the base"));
+                state.tree = Some(ParkedTree::unpack(self.wiring, &layers, name)?);
+                running.done();
+            }
+        }
         Ok(())
     }
 
-    /// Does what the step says and commits its layer, if it has one.
-    fn act(
+    /// As [`Self::make`], in an empty tree of the step's own: the layer knows nothing of what is below it.
+    fn make_linked(
+        &self,
+        step: &Step,
+        state: &StageState,
+        sources: &mut dyn Sources,
+        search: &Search,
+        running: &Running,
+    ) -> Result<Option<Blob>, BuildError> {
+        let tree = ParkedTree::unpack(self.wiring, &[], &step.name)?;
+        let mut own = StageState { image: state.image.clone(), tree: Some(tree), writers: state.writers };
+        let made = self.make(step, &mut own, sources, search, running);
+        match own.tree.map(ParkedTree::remove) {
+            Some(Err(error)) if made.is_ok() => Err(error.into()),
+            _ => made,
+        }
+    }
+
+    /// Does what the step says, commits its layer, if it has one, and remembers it.
+    fn make(
         &self,
         step: &Step,
         state: &mut StageState,
         sources: &mut dyn Sources,
+        search: &Search,
         running: &Running,
     ) -> Result<Option<Blob>, BuildError> {
+        let began = Instant::now();
         let k = state.writers;
         let Some(parked) = state.tree.as_mut() else { return Ok(None) };
+        let (changes, tree) = self.act(step, parked, k, sources, running)?;
+        // Files of the host may change while they are copied: then the key is not that of what was copied.
+        let same = match (&step.action, search.content) {
+            (Action::Copy(copy), Some(content)) => self.select(step, copy, k, sources)?.digest() == content,
+            _ => true,
+        };
+        let keys = if same { search.claims.iter().map(Claim::key).collect() } else { Vec::new() };
+        let layer = self.commit(step, &tree, &changes, keys, began)?;
+        if same {
+            search.claims.iter().for_each(|claim| claim.fulfil(layer));
+        }
+        Ok(layer)
+    }
+
+    /// Does what the step says; answers what changed.
+    fn act(
+        &self,
+        step: &Step,
+        parked: &mut ParkedTree,
+        k: u32,
+        sources: &mut dyn Sources,
+        running: &Running,
+    ) -> Result<(ChangeSet, Tree), BuildError> {
         match &step.action {
-            Action::Config => Ok(None),
-            Action::Run(run) => {
-                let changes = self.run_step(step, run, parked, k, running)?;
-                let tree = parked.open(&self.stage.name)?;
-                self.commit(step, &tree, &changes)
-            }
+            Action::Config => Ok((ChangeSet::default(), parked.open(&self.stage.name)?)),
+            Action::Run(run) => self.run_step(step, run, parked, k, sources, running),
             Action::Copy(copy) => {
-                let writer = match copy.from {
-                    CopyFrom::Context | CopyFrom::Named(_) => Writer::Context,
-                    CopyFrom::Stage(_) | CopyFrom::Image(_) => Writer::Build,
-                };
+                let writer = writer(copy);
                 // Times that the end of the step sets need not be copied.
                 let times = match self.times.rule(k, writer) {
                     MtimeRule::SetTo(_) => CopyTimes::Set,
@@ -214,7 +373,7 @@ impl StageRunner<'_> {
         }
     }
 
-    /// Lets `write` change the tree and commits what it changed.
+    /// Lets `write` change the tree; answers what it changed.
     fn write_files(
         &self,
         step: &Step,
@@ -222,21 +381,33 @@ impl StageRunner<'_> {
         k: u32,
         writer: Writer,
         write: impl FnOnce(&Tree) -> Result<(), BuildError>,
-    ) -> Result<Option<Blob>, BuildError> {
+    ) -> Result<(ChangeSet, Tree), BuildError> {
         let tree = parked.open_checked(&self.stage.name, self.journal_check)?;
         write(&tree)?;
-        let (changes, tree) = tree
-            .finish(self.times.rule(k, writer))
-            .map_err(|error| BuildError::Tree { name: step.name.clone(), source: Box::new(error.into()) })?;
-        self.commit(step, &tree, &changes)
+        tree.finish(self.times.rule(k, writer))
+            .map_err(|error| BuildError::Tree { name: step.name.clone(), source: Box::new(error.into()) })
     }
 
-    fn commit(&self, step: &Step, tree: &Tree, changes: &ChangeSet) -> Result<Option<Blob>, BuildError> {
+    /// Writes the layer, and then what leads to it.
+    fn commit(
+        &self,
+        step: &Step,
+        tree: &Tree,
+        changes: &ChangeSet,
+        keys: Vec<Digest>,
+        began: Instant,
+    ) -> Result<Option<Blob>, BuildError> {
+        let (store, name, now) = (self.wiring.store.clone(), step.name.clone(), self.now);
+        let remember = move |layer: Option<&Blob>| {
+            StepCache::write(&store, &keys, &Record::new(&name, now, began.elapsed(), layer))
+        };
         let wanted = step.history.as_ref().is_some_and(|history| history.layer == LayerKind::Layer);
         if !wanted && changes.is_empty() {
+            self.syncs.start(move || remember(None))?;
             return Ok(None);
         }
-        commit(&self.wiring.store, &self.syncs, changes, |path| tree.open(path))
+        let then = move |blob: &Blob| remember(Some(blob));
+        commit(&self.wiring.store, &self.syncs, changes, self.request.packing, |path| tree.open(path), then)
             .map(Some)
             .map_err(|error| BuildError::Tree { name: step.name.clone(), source: Box::new(error.into()) })
     }
@@ -256,7 +427,16 @@ impl StageRunner<'_> {
             None => None,
             Some(text) => Some(self.user_files(step, tree)?.owner(text).map_err(files)?),
         };
-        let copier = Copier { tree, kind: copy.kind, owner, chmod: copy.chmod.as_ref(), times };
+        let fetched = self.fetched(step, copy, sources)?;
+        let copier = Copier {
+            tree,
+            kind: copy.kind,
+            owner,
+            chmod: copy.chmod.as_ref(),
+            exclude: &copy.exclude,
+            fetched: &fetched,
+            times,
+        };
         let mut note = |text: &str| running.note(text);
         let mut each = |from: &dyn Files| -> Result<(), FilesError> {
             for source in &copy.sources {
@@ -269,6 +449,28 @@ impl StageRunner<'_> {
         };
         sources.with_files(&copy.from, &mut each)?.map_err(files)?;
         if self.wiring.cancel.is_cancelled() { Err(BuildError::Cancelled) } else { Ok(()) }
+    }
+
+    /// The files that the URLs of an ADD give.
+    fn fetched(
+        &self,
+        step: &Step,
+        copy: &Copy,
+        sources: &mut dyn Sources,
+    ) -> Result<Vec<Fetched>, BuildError> {
+        let mut fetched = Vec::new();
+        for source in &copy.sources {
+            let CopySource::Url(source) = source else { continue };
+            let Downloaded { digest, last_modified, .. } = sources.download(source, step.span)?;
+            let file = self.wiring.store.blob(&digest)?.into_std();
+            let seconds = last_modified.map_or(0, |time| time.unix());
+            fetched.push(Fetched {
+                url: source.url.clone(),
+                file,
+                mtime: Timestamp { seconds, nanoseconds: 0 },
+            });
+        }
+        Ok(fetched)
     }
 
     fn workdir(&self, step: &Step, workdir: &Workdir, tree: &Tree) -> Result<(), BuildError> {
@@ -307,8 +509,9 @@ impl StageRunner<'_> {
         run: &Run,
         parked: &mut ParkedTree,
         k: u32,
+        sources: &mut dyn Sources,
         running: &Running,
-    ) -> Result<ChangeSet, BuildError> {
+    ) -> Result<(ChangeSet, Tree), BuildError> {
         let host = wbuild_oci::Platform::host();
         if (&self.stage.platform.os, &self.stage.platform.architecture) != (&host.os, &host.architecture) {
             return Err(BuildError::Platform {
@@ -326,6 +529,14 @@ impl StageRunner<'_> {
         })?;
         drop(tree);
         let (dir, path, name) = parked.scratch()?;
+        let mount_context = MountContext {
+            store: &self.wiring.store_path,
+            scratch: &path,
+            secrets: &self.request.secrets,
+            cancel: &self.wiring.cancel,
+        };
+        let mut note = |text: &str| running.note(text);
+        let mounted = mounts::prepare(step, run, &mount_context, sources, &mut note)?;
         let context = RunContext {
             engine: &*self.wiring.engine,
             cancel: &self.wiring.cancel,
@@ -336,6 +547,11 @@ impl StageRunner<'_> {
             resolv_conf: self.resolv_conf,
             hostname: self.hostname,
             journal_check: self.journal_check,
+            mounted: &mounted,
+            extra_hosts: &self.request.extra_hosts,
+            limits: &self.request.limits,
+            shm_size: self.request.shm_size,
+            policy: run::policy_of(&self.request.policy, self.stage, run),
         };
         let changes = run::run(step, run, &context, running)?;
         parked.home.dir().remove_dir_all(&name).map_err(|source| BuildError::Host {
@@ -343,6 +559,29 @@ impl StageRunner<'_> {
             path: path.clone(),
             source,
         })?;
-        Ok(changes)
+        let tree = parked.open(&self.stage.name)?;
+        self.refuse_secrets(step, &changes, &tree, &mounted.secrets)?;
+        Ok((changes, tree))
+    }
+
+    /// Fails a step that wrote a secret into a file: it would be in the layer.
+    fn refuse_secrets(
+        &self,
+        step: &Step,
+        changes: &ChangeSet,
+        tree: &Tree,
+        secrets: &[Given],
+    ) -> Result<(), BuildError> {
+        let found = mounts::secrets::find(changes, tree, secrets).map_err(|(path, source)| {
+            let place = self.stage.name.clone();
+            let source = Box::new(FilesError::Read { path, place, source });
+            BuildError::Files { name: step.name.clone(), span: step.span, source }
+        })?;
+        match found {
+            None => Ok(()),
+            Some((path, id)) => {
+                Err(BuildError::SecretFound { name: step.name.clone(), span: step.span, path, id })
+            }
+        }
     }
 }

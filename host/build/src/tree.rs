@@ -68,13 +68,56 @@ pub(crate) fn owner() -> Owner {
 /// The uid and gid of trees and steps where wbuild runs as root.
 const SCRATCH_ID: u32 = 65321;
 
+/// How a tree takes over another's files.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Sharing {
+    /// By hard links; a file is copied when it is changed.
+    Inodes,
+    /// By reflinks.
+    Blocks,
+}
+
+impl TreeError {
+    /// Whether the volume cannot share files this way.
+    pub(crate) fn is_unable_to_share(&self) -> bool {
+        let Self::Unpack(MaterialiseError::Copy { source, .. }) = self else { return false };
+        matches!(
+            *source,
+            Errno::XDEV | Errno::OPNOTSUPP | Errno::PERM | Errno::INVAL | Errno::NOSYS | Errno::NOTTY
+        )
+    }
+}
+
 impl Tree {
+    /// Makes a tree in `path`, which is not there yet, with the files of the one in `from`, which nobody has open and
+    /// nobody changes any more.
+    pub(crate) fn share(path: &Path, from: &Path, how: Sharing) -> Result<(), TreeError> {
+        let from = Root::open(from, owner())?;
+        from.open_views()?;
+        let root = Root::create(path, owner())?;
+        root.materialise(match how {
+            Sharing::Inodes => Materialise::HardLink(&from),
+            Sharing::Blocks => Materialise::Reflink(&from),
+        })?;
+        Ok(root.persist()?)
+    }
+
     /// Makes a tree in `path`, which is not there yet, fills it from layers, lowest first, and leaves it for [`Tree::open`].
     pub(crate) fn make(
         path: &Path,
         layers: &mut dyn Iterator<Item = io::Result<Layer>>,
     ) -> Result<(), TreeError> {
         let root = Root::create(path, owner())?;
+        root.materialise(Materialise::Unpack { layers, limits: wbuild_layer::Limits::default() })?;
+        Ok(root.persist()?)
+    }
+
+    /// Applies more layers to a tree that nobody has open.
+    pub(crate) fn extend(
+        path: &Path,
+        layers: &mut dyn Iterator<Item = io::Result<Layer>>,
+    ) -> Result<(), TreeError> {
+        let root = Root::open(path, owner())?;
         root.materialise(Materialise::Unpack { layers, limits: wbuild_layer::Limits::default() })?;
         Ok(root.persist()?)
     }

@@ -23,6 +23,8 @@ pub struct StepSpec {
     pub process: Process,
     /// Grafts, in mount order.
     pub mounts: Vec<Mount>,
+    /// What it may use of the machine.
+    pub resources: Resources,
     /// What happens to the modification times of what the step wrote.
     pub mtimes: MtimeRule,
     /// What the step may do.
@@ -50,6 +52,59 @@ pub struct Process {
     pub hostname: String,
 }
 
+/// What a step may use of the machine beside its files.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Resources {
+    /// Whether it has a network.
+    pub network: Network,
+    /// Limits of its processes, each at most the one that wbuild itself has.
+    pub limits: Vec<Limit>,
+}
+
+/// Whether a step has a network.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Network {
+    /// wbuild's own.
+    #[default]
+    Open,
+    /// None: no socket but those between its own processes.
+    None,
+    /// The policy says, and each internet socket that is asked for is recorded.
+    Asked,
+}
+
+/// One resource limit (man 2 setrlimit).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Limit {
+    /// Which one.
+    pub resource: LimitedResource,
+    /// Soft; `None` is no limit.
+    pub soft: Option<u64>,
+    /// Hard; `None` is no limit.
+    pub hard: Option<u64>,
+}
+
+/// The resources that can be limited, named as `docker build --ulimit` names them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[expect(missing_docs, reason = "the names of setrlimit(2)")]
+pub enum LimitedResource {
+    As,
+    Core,
+    Cpu,
+    Data,
+    Fsize,
+    Memlock,
+    Msgqueue,
+    Nice,
+    Nofile,
+    Nproc,
+    Rss,
+    Rtprio,
+    Rttime,
+    Sigpending,
+    Stack,
+}
+
 /// One graft into the tree of a step.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Mount {
@@ -67,7 +122,39 @@ pub enum MountSource {
     /// A file or directory of the host, already confined by the builder.
     Host(PathBuf),
     /// An empty directory in the step's scratch directory.
-    Tmpfs,
+    Tmpfs {
+        /// The most it may hold, in bytes; more ends the step.
+        size: Option<u64>,
+    },
+    /// What stands at a path of a captured tree, with the owners and modes recorded there. Links in the path are followed within the
+    /// tree. A graft that can be written gets what the step did to it persisted.
+    Tree {
+        /// The tree's directory: `fs/` and `records` lie in it.
+        dir: PathBuf,
+        /// The path in it.
+        path: RootPath,
+    },
+    /// A file whose content is never on a disk; nobody can write to it.
+    Memory {
+        /// Its content.
+        content: SecretBytes,
+        /// Virtual owner.
+        uid: u32,
+        /// Virtual group.
+        gid: u32,
+        /// Virtual permission bits.
+        mode: u32,
+    },
+}
+
+/// Bytes that no message, log or debug output shows.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SecretBytes(pub Vec<u8>);
+
+impl std::fmt::Debug for SecretBytes {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "SecretBytes({} bytes)", self.0.len())
+    }
 }
 
 /// Whether a graft can be written.
@@ -88,6 +175,26 @@ pub struct StepResult {
     pub changes: ChangeSet,
     /// What the user should hear of: processes killed at the end, sockets left out of the layer, ..
     pub notes: Vec<String>,
+    /// What its policy made of it.
+    pub record: StepRecord,
+}
+
+/// What the policy made of a step.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StepRecord {
+    /// What was denied, or in audit mode would have been.
+    pub denials: crate::Denials,
+    /// The limit that ended the step.
+    pub reached: Option<ReachedLimit>,
+}
+
+/// A limit of the policy that a step reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReachedLimit {
+    /// Which.
+    pub limit: wbuild_policy::Limit,
+    /// What was measured, in the limit's unit.
+    pub measured: u64,
 }
 
 /// How a process ended.
@@ -116,18 +223,28 @@ pub enum Stream {
 
 /// Ends a running step from another thread (Ctrl-C, the first failure of a parallel stage).
 #[derive(Clone, Debug, Default)]
-pub struct Cancel(std::sync::Arc<std::sync::atomic::AtomicBool>);
+pub struct Cancel {
+    own: std::sync::Arc<std::sync::atomic::AtomicBool>,
+    above: Option<std::sync::Arc<Cancel>>,
+}
 
 impl Cancel {
     /// Asks every step that watches this handle to end.
     pub fn cancel(&self) {
-        self.0.store(true, std::sync::atomic::Ordering::SeqCst);
+        self.own.store(true, std::sync::atomic::Ordering::SeqCst);
     }
 
-    /// True once [`Cancel::cancel`] was called.
+    /// A handle that is cancelled with this one, and that can be cancelled alone.
+    #[must_use]
+    pub fn child(&self) -> Self {
+        Self { own: std::sync::Arc::default(), above: Some(std::sync::Arc::new(self.clone())) }
+    }
+
+    /// True once [`Cancel::cancel`] was called, here or above.
     #[must_use]
     pub fn is_cancelled(&self) -> bool {
-        self.0.load(std::sync::atomic::Ordering::SeqCst)
+        self.own.load(std::sync::atomic::Ordering::SeqCst)
+            || self.above.as_ref().is_some_and(|above| above.is_cancelled())
     }
 }
 
@@ -163,6 +280,20 @@ pub enum EngineError {
         program: String,
         /// The guest's errno.
         source: std::io::Error,
+    },
+    /// A mount has no place in the tree.
+    #[error("cannot mount at {target}: {source}")]
+    Mount {
+        /// Where it should appear.
+        target: String,
+        /// What Linux would answer.
+        source: std::io::Error,
+    },
+    /// The step went over a limit and was ended (exit code 5).
+    #[error("{limit}")]
+    Limit {
+        /// Which limit, and what it was.
+        limit: String,
     },
     /// The step was cancelled.
     #[error("cancelled")]

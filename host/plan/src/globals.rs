@@ -3,6 +3,7 @@
 use wbuild_dockerfile::{Dockerfile, DockerfileError, Expander, Kind, Span};
 
 use crate::graph::{Globals, declared, syntax};
+use crate::lint::CHECK;
 use crate::request::Request;
 use crate::step::Warning;
 
@@ -12,8 +13,14 @@ pub(crate) const EPOCH: &str = "SOURCE_DATE_EPOCH";
 /// The proxy arguments, in the spelling a step sees them in beside the uppercase one.
 pub(crate) const PROXIES: [&str; 5] = ["http_proxy", "https_proxy", "ftp_proxy", "no_proxy", "all_proxy"];
 
+/// Whether `name` is a proxy argument, in any case: such a one is given to every step and is no part of what the step is.
+#[must_use]
+pub fn is_proxy_argument(name: &str) -> bool {
+    PROXIES.iter().any(|proxy| proxy.eq_ignore_ascii_case(name))
+}
+
 /// Arguments with a meaning of their own, which no ARG has to declare.
-const BUILDER: [&str; 2] = [EPOCH, HOSTNAME];
+const BUILDER: [&str; 3] = [EPOCH, HOSTNAME, CHECK];
 
 pub(crate) const HOSTNAME: &str = "BUILDKIT_SANDBOX_HOSTNAME";
 

@@ -20,6 +20,9 @@ mod environment;
 mod globals;
 mod graph;
 mod history;
+mod lint;
+mod mount;
+mod outline;
 mod plan;
 mod request;
 mod run;
@@ -29,9 +32,14 @@ mod title;
 mod value;
 
 pub use chmod::{Chmod, Clause, ConditionalExecute, Op, Perm};
-pub use plan::{plan, sources};
-pub use request::{ContextKind, EpochRule, Images, Request};
-pub use step::{
-    Action, Base, Copy, CopyDest, CopyFrom, CopyKind, CopySource, DestShape, HISTORY_COMMENT, History,
-    ImageOrigin, ImageRequest, LayerKind, Plan, Run, RunFile, Stage, StageId, Step, Wanted, Warning, Workdir,
+pub use globals::is_proxy_argument;
+pub use lint::{Finding, RULES, Rule, Status};
+pub use mount::{
+    BindMount, CacheMount, CacheStart, FileAttributes, MountAccess, MountFrom, Presence, RunMount,
+    RunMountKind, RunNetwork, SecretMount, Sharing, SshMount, TmpfsMount,
 };
+pub use outline::{Outline, OutlineArg, OutlineMount, Target, TargetDefault, outline, targets};
+pub use plan::{check, plan, sources};
+pub use request::{ContextKind, EpochRule, Images, Request, Stages};
+pub use run::mounts::ram_in_bytes;
+pub use step::{Action, Archive, Base, Copy, CopyDest, CopyFrom, CopyKind, CopySource, DestShape, HISTORY_COMMENT, History, ImageOrigin, ImageRequest, Include, LayerKind, Link, Plan, Run, RunFile, Stage, StageId, Step, UrlSource, Wanted, Warning, Workdir};

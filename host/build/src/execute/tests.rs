@@ -17,6 +17,7 @@ use wbuild_store::{BoxFuture, Image, Pushed, Remote, RemoteError, Store};
 
 use super::*;
 use crate::progress::{Event, Outcome, Progress};
+use crate::request::ContextDir;
 use crate::request::{EpochRule, Output};
 
 /// Answers every step with an empty directory named after it, or with the exit code that its last argument names.
@@ -47,6 +48,19 @@ impl Engine for Script {
         let mounted = spec.mounts.iter().map(|mount| (mount.target.to_string(), content(&mount.source)));
         self.files.lock().unwrap().push(mounted.collect());
         self.ran.lock().unwrap().push(spec.clone());
+        if line == "meet" {
+            let began = std::time::Instant::now();
+            while self.ran.lock().unwrap().len() < 2 {
+                assert!(began.elapsed().as_secs() < 60, "the other stage never came");
+                std::thread::sleep(std::time::Duration::from_millis(1));
+            }
+        }
+        if line == "wait" {
+            while !cancel.is_cancelled() {
+                std::thread::sleep(std::time::Duration::from_millis(1));
+            }
+            return Err(EngineError::Cancelled);
+        }
         if line == "interrupt" {
             cancel.cancel();
             return Err(EngineError::Cancelled);
@@ -58,7 +72,12 @@ impl Engine for Script {
         };
         let name = line.replace([' ', '/'], "_");
         let changes: ChangeSet = [(RootPath::new(name).unwrap(), Change::Upsert(made))].into_iter().collect();
-        Ok(StepResult { exit: Exit::Code(exit), changes, notes: vec!["a note".to_owned()] })
+        Ok(StepResult {
+            exit: Exit::Code(exit),
+            changes,
+            notes: vec!["a note".to_owned()],
+            record: Default::default(),
+        })
     }
 }
 
@@ -79,6 +98,14 @@ impl Remote for Registry {
         Box::pin(async move { found.ok_or(refused) })
     }
 
+    fn document<'a>(
+        &'a self,
+        _: &'a Store,
+        _: &'a Reference,
+    ) -> BoxFuture<'a, Result<Descriptor, RemoteError>> {
+        unreachable!("no document is asked for by itself")
+    }
+
     fn fetch<'a>(
         &'a self,
         store: &'a Store,
@@ -92,6 +119,16 @@ impl Remote for Registry {
             store.ingest_from(&mut content, wbuild_store::Expected::of(blob)).unwrap();
         }
         Box::pin(async { Ok(()) })
+    }
+
+    fn download<'a>(
+        &'a self,
+        _: &'a Store,
+        _: &'a str,
+        _: Option<wbuild_oci::Digest>,
+        _: &'a dyn wbuild_store::Progress,
+    ) -> BoxFuture<'a, Result<wbuild_store::Downloaded, RemoteError>> {
+        unreachable!("no URL is asked for")
     }
 
     fn push<'a>(
@@ -129,6 +166,7 @@ struct Bench {
     store: Store,
     epoch: EpochRule,
     target: Option<&'static str>,
+    no_cache: NoCache,
 }
 
 fn open(path: &std::path::Path) -> Dir {
@@ -148,6 +186,7 @@ impl Bench {
             store,
             epoch: EpochRule::Fixed(10_000),
             target: None,
+            no_cache: NoCache::Nowhere,
         }
     }
 
@@ -168,9 +207,18 @@ impl Bench {
             contexts: BTreeMap::new(),
             tags: vec!["example/app:1".parse().unwrap()],
             outputs,
+            packing: wbuild_layer::Compression::Gzip.into(),
             hostname: "here".to_owned(),
             resolv_conf: b"nameserver 192.0.2.1\n".to_vec(),
             journal_check: JournalCheck::FullWalk,
+            no_cache: self.no_cache.clone(),
+            policy: Arc::default(),
+            annotations: BTreeMap::new(),
+            secrets: BTreeMap::new(),
+            network: wbuild_plan::RunNetwork::Default,
+            extra_hosts: Vec::new(),
+            limits: Vec::new(),
+            shm_size: None,
         };
         let wiring = Wiring {
             store: self.store.clone(),
@@ -386,7 +434,12 @@ fn without_an_epoch_times_stay() {
 fn an_archive_appears_whole_under_its_name() {
     let bench = Bench::new();
     let out = bench.dir.path().join("out");
-    let output = || Output::Archive { dir: open(&out), name: "image.tar".into(), path: "image.tar".into() };
+    let output = || Output::Archive {
+        form: crate::request::Archive::Oci,
+        dir: open(&out),
+        name: "image.tar".into(),
+        path: "image.tar".into(),
+    };
     bench.build_with("FROM scratch\nRUN one\n", vec![output()]).unwrap();
     let names: Vec<_> = std::fs::read_dir(&out).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     assert_eq!(names, ["image.tar"]);
@@ -417,3 +470,5 @@ fn the_layers_of_a_base_come_when_a_later_stage_needs_them() {
         assert!(bench.layers(&built)[0].iter().any(|(path, _)| path == "/base"), "{dockerfile}");
     }
 }
+
+mod caching;

@@ -5,6 +5,9 @@
 use std::path::PathBuf;
 
 use super::not_built::NotBuilt;
+use super::run_flags::RunArgs;
+use crate::failure::Failure;
+use crate::registry::RegistryArgs;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -14,6 +17,9 @@ Examples:
   Write the image as an OCI archive, or as an OCI layout directory:
     wbuild build -t app -o type=oci,dest=app.tar .
     wbuild build -t app -o type=oci,tar=false,dest=app-layout .
+
+  Write what `docker load` takes and the files of the image, and push it, all at once:
+    wbuild build -t registry.example/app --push -o type=docker,dest=app.tar -o type=local,dest=rootfs .
 
   Take the base image from an OCI layout on disk instead of a registry:
     wbuild build --build-context debian:12=oci-layout://./debian:12 .
@@ -58,7 +64,13 @@ pub(crate) struct BuildArgs {
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL", hide_possible_values = true)]
     pub(crate) push: Option<bool>,
 
-    /// Where the image goes: `type=oci,dest=FILE`, `type=oci,tar=false,dest=DIR`, `type=registry`; repeatable
+    /// Give the image to this machine's docker or podman (`docker load`); short for `-o type=docker`
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL", hide_possible_values = true)]
+    pub(crate) load: Option<bool>,
+
+    /// Where the image goes; repeatable. `type=oci,dest=FILE` and `type=oci,tar=false,dest=DIR` are OCI layouts,
+    /// `type=docker,dest=FILE` is what `docker load` takes, `type=tar,dest=FILE` and `type=local,dest=DIR` are the files of the
+    /// image, `type=registry` pushes it; a FILE of `-` is standard output
     #[arg(short, long = "output", value_name = "type=..,dest=..")]
     pub(crate) outputs: Vec<String>,
 
@@ -66,17 +78,49 @@ pub(crate) struct BuildArgs {
     #[arg(long = "build-context", value_name = "NAME=SOURCE")]
     pub(crate) build_contexts: Vec<String>,
 
-    /// Run every step. There is no build cache yet, so this is what happens anyway
+    /// Run every step, whatever the cache knows; what they make is cached again
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL", hide_possible_values = true)]
     pub(crate) no_cache: Option<bool>,
+
+    /// Run every step of these stages, whatever the cache knows; several with commas; repeatable
+    #[arg(long, value_name = "STAGE,..", value_delimiter = ',')]
+    pub(crate) no_cache_filter: Vec<String>,
 
     /// Ask the registry what a tag means now. wbuild always does; only layers are kept in the store
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL", hide_possible_values = true)]
     pub(crate) pull: Option<bool>,
 
-    /// How progress is shown on standard error: auto, plain, tty or quiet
+    /// What the build and its steps may do: a policy file, or trusted, ci, untrusted, hermetic, wasm-only
+    #[arg(long, value_name = "FILE|NAME")]
+    pub(crate) policy: Option<String>,
+
+    /// enforce denies; audit only says what would be denied [default: as the policy says]
+    #[arg(long, value_name = "MODE", requires = "policy")]
+    pub(crate) policy_mode: Option<String>,
+
+    /// How progress is shown on standard error: auto, plain, tty, rawjson or quiet
     #[arg(long, value_name = "MODE", default_value = "auto")]
     pub(crate) progress: String,
+
+    /// Check the Dockerfile in place of building it; findings are exit 3. Short for `--call=check`
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL", hide_possible_values = true)]
+    pub(crate) check: Option<bool>,
+
+    /// What to do: build, check, outline (what the target takes) or targets (the stages)
+    #[arg(long, value_name = "METHOD")]
+    pub(crate) call: Option<String>,
+
+    /// How new layers are compressed: gzip, zstd or none, with a level as in `zstd:19` [default: gzip:3]
+    #[arg(long, value_name = "TYPE[:LEVEL]")]
+    pub(crate) compression: Option<String>,
+
+    /// The level of the compression: gzip 0 to 12, zstd 1 to 22
+    #[arg(long, value_name = "LEVEL", allow_hyphen_values = true)]
+    pub(crate) compression_level: Option<i32>,
+
+    /// An annotation of the manifest; repeatable
+    #[arg(long = "annotation", value_name = "[manifest:]NAME=VALUE")]
+    pub(crate) annotations: Vec<String>,
 
     /// A label of the image; repeatable
     #[arg(long = "label", value_name = "NAME=VALUE")]
@@ -102,6 +146,14 @@ pub(crate) struct BuildArgs {
     #[arg(short, long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL", hide_possible_values = true)]
     pub(crate) quiet: Option<bool>,
 
+    /// What steps are given and held to.
+    #[command(flatten)]
+    pub(crate) run: RunArgs,
+
+    /// How registries are reached.
+    #[command(flatten)]
+    pub(crate) registry: RegistryArgs,
+
     /// What is refused by name.
     #[command(flatten)]
     pub(crate) not_built: NotBuilt,
@@ -109,4 +161,20 @@ pub(crate) struct BuildArgs {
     /// The build context: a directory
     #[arg(value_name = "PATH")]
     pub(crate) path: String,
+}
+
+impl BuildArgs {
+    /// Refuses flags by which an image would leave the store.
+    ///
+    /// # Errors
+    /// Exit 2.
+    pub(crate) fn nothing_goes_out(&self) -> Result<(), Failure> {
+        if self.outputs.is_empty() && self.push != Some(true) && self.load != Some(true) {
+            Ok(())
+        } else {
+            Err(Failure::usage(
+                "-o, --push and --load do not go with this command: nothing is written but what differs",
+            ))
+        }
+    }
 }

@@ -1,13 +1,17 @@
 //! `wbuild build`: from settings to a result, and what is printed of it.
 
 mod args;
+mod call;
 mod contexts;
+mod denials;
+mod destinations;
 mod fields;
 mod inputs;
+mod load;
 mod not_built;
 mod outputs;
 mod problems;
-mod registry;
+mod run_flags;
 mod settings;
 
 use std::io::Write;
@@ -16,21 +20,26 @@ use std::sync::Arc;
 
 use cap_std::ambient_authority;
 use cap_std::fs::Dir;
-use wbuild_build::{BuildRequest, Built, Cancel, EpochRule, Wiring};
+use wbuild_build::{BuildRequest, Built, Cancel, EpochRule, NoCache, Wiring};
 use wbuild_oci::Platform;
+use wbuild_policy::Ruleset;
 use wbuild_store::Store;
 
 pub(crate) use args::BuildArgs;
+pub(crate) use contexts::{Selector, layout_of};
+pub(crate) use denials::denied_lines;
 pub(crate) use inputs::Source;
-pub(crate) use settings::ProgressMode;
+pub(crate) use problems::place;
+pub(crate) use problems::{failure, remote_failure};
 use settings::{Epoch, PrintId, Settings};
+pub(crate) use settings::{ProgressMode, progress as progress_mode};
 
 use crate::environment::Environment;
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::out::stdout_failure;
 use crate::terminal::{Paint, Style};
-use crate::{interrupt, location, progress};
+use crate::{interrupt, location, progress, registry};
 
 /// This machine's architecture in Go's names.
 #[must_use]
@@ -47,27 +56,104 @@ pub(crate) fn run(args: &BuildArgs, environment: &Environment) -> Result<(), Fai
     let paint = Paint::for_stderr(environment);
     let source = inputs::dockerfile(&settings)?;
     let request = request(&settings, &source, environment)?;
-    let root = location::find(settings.root.as_deref(), environment)?;
-    let store = store(&root)?;
-    let cancel = Cancel::default();
-    interrupt::watch(cancel.clone())?;
     for note in &settings.notes {
         say(&settings, &format!("{} {note}", paint.of(Style::Warning, "note:")));
     }
-    let wiring = Wiring {
-        store,
-        store_path: root,
-        remote: Arc::new(registry::client(environment)?),
-        engine: engine(),
-        progress: progress::sink(settings.progress, paint, source.clone()),
-        cancel,
-    };
+    let wiring = wire(args, &settings, &source, environment)?;
+    let named = wiring.store.clone();
+    if let Some(answered) = settings.call.answer(&request, &wiring, &source) {
+        return answered;
+    }
     let built = wbuild_build::build(&request, &wiring);
     // The view of a terminal ends before anything else is written.
     drop(wiring);
     let built = built.map_err(|error| problems::failure(&error, &source))?;
+    for tag in &settings.tags {
+        let named = named.name_image(tag, &built.manifest);
+        named.map_err(|error| Failure::from_error(Exit::Host, &error))?;
+    }
     write_files(&settings, &built)?;
     summary(&settings, &built, paint)
+}
+
+/// What a build works with.
+fn wire(
+    args: &BuildArgs,
+    settings: &Settings,
+    source: &Source,
+    environment: &Environment,
+) -> Result<Wiring, Failure> {
+    let root = location::find(settings.root.as_deref(), environment)?;
+    let store = open_store(&root)?;
+    let cancel = Cancel::default();
+    interrupt::watch(cancel.clone())?;
+    let client = registry::client(&args.registry, environment)?;
+    registry::log_in(&client, &settings.destinations()?)?;
+    Ok(Wiring {
+        store,
+        store_path: root,
+        remote: Arc::new(client),
+        engine: engine(),
+        progress: progress::sink(settings.progress, Paint::for_stderr(environment), source.clone()),
+        cancel,
+    })
+}
+
+/// Builds an image again, every step of it, and leaves it in the store.
+///
+/// # Errors
+/// As [`run`].
+pub(crate) fn rebuild(args: &BuildArgs, environment: &Environment) -> Result<Built, Failure> {
+    let mut settings = Settings::new(args, environment)?;
+    settings.no_cache = NoCache::Everywhere;
+    let source = inputs::dockerfile(&settings)?;
+    let request = request(&settings, &source, environment)?;
+    let wiring = wire(args, &settings, &source, environment)?;
+    wbuild_build::build(&request, &wiring).map_err(|error| problems::failure(&error, &source))
+}
+
+/// Which outputs a command has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Destinations {
+    /// Files and directories of any kind.
+    Files,
+    /// OCI layouts only: an index has no other form.
+    Layouts,
+}
+
+/// The outputs of `-o` for an image that is there already.
+///
+/// # Errors
+/// Exit 2: what [`outputs::parse`] refuses, and what only a build can do.
+pub(crate) fn outputs(
+    given: &[String],
+    kinds: Destinations,
+    environment: &Environment,
+) -> Result<Vec<wbuild_build::Output>, Failure> {
+    let read = outputs::parse(&outputs::Given { outputs: given, ..outputs::Given::default() })?;
+    let changed =
+        read.packing != outputs::parse(&outputs::Given::default())?.packing || !read.annotations.is_empty();
+    if changed {
+        return Err(Failure::usage("-o: an image that is there keeps its compression and annotations"));
+    }
+    for output in &read.list {
+        let allowed = match output {
+            outputs::Output::Registry(..) => false,
+            outputs::Output::Layout(_) | outputs::Output::Archive(wbuild_build::Archive::Oci, _) => true,
+            outputs::Output::Archive(..) | outputs::Output::Directory(_) => kinds == Destinations::Files,
+        };
+        if !allowed {
+            return Err(Failure::usage("-o: this kind of output is not for this command").hint(
+                match kinds {
+                    Destinations::Files => "`wbuild push` pushes; oci, docker, tar and local write files",
+                    Destinations::Layouts => {
+                        "type=oci,dest=FILE and type=oci,tar=false,dest=DIR hold an index; --push pushes it"
+                    }
+                },
+            ));
+        }
+    }
+    destinations::open(&read.list, environment)
 }
 
 fn engine() -> Arc<dyn wbuild_monitor::Engine> {
@@ -75,7 +161,7 @@ fn engine() -> Arc<dyn wbuild_monitor::Engine> {
 }
 
 /// Opens the store; the engine is given trees by path, so the path is absolute from here on.
-fn store(root: &Path) -> Result<Store, Failure> {
+pub(crate) fn open_store(root: &Path) -> Result<Store, Failure> {
     let failed = |error: std::io::Error| {
         Failure::new(Exit::Host, format!("cannot open the store at {}: {error}", root.display()))
     };
@@ -108,11 +194,33 @@ fn request(
         context: inputs::context(settings)?,
         contexts: inputs::named_contexts(settings)?,
         tags: settings.tags.clone(),
-        outputs: inputs::outputs(settings)?,
+        outputs: destinations::open(&settings.outputs, environment)?,
+        packing: settings.packing,
+        annotations: settings.annotations.clone(),
         hostname: hostname(settings)?,
+        secrets: settings.run.read_secrets()?,
+        network: settings.run.network,
+        extra_hosts: settings.run.hosts.clone(),
+        limits: settings.run.limits.clone(),
+        shm_size: settings.run.shm_size,
         resolv_conf: inputs::resolv_conf(),
         journal_check: inputs::journal_check(environment)?,
+        no_cache: settings.no_cache.clone(),
+        policy: Arc::new(policy(settings)?),
     })
+}
+
+/// The policy that `--policy` names; without one everything is allowed.
+fn policy(settings: &Settings) -> Result<Ruleset, Failure> {
+    let Some(name) = &settings.policy else { return Ok(Ruleset::default()) };
+    let mut rules = crate::policy::load(name)?;
+    if let Some(mode) = settings.policy_mode {
+        rules.set_mode(mode);
+    }
+    for lacking in crate::policy::meets(&rules)? {
+        say(settings, &format!("warning: {lacking}"));
+    }
+    Ok(rules)
 }
 
 /// BuildKit's build argument for the host name of steps.
@@ -165,11 +273,11 @@ fn write_files(settings: &Settings, built: &Built) -> Result<(), Failure> {
 
 fn summary(settings: &Settings, built: &Built, paint: Paint) -> Result<(), Failure> {
     if settings.outputs.is_empty() {
-        let warning =
-            "the image stays in the store: give --push to push it, or -o type=oci,dest=FILE to write it";
+        let warning = "the image stays in the store: give --push or `wbuild push` to push it, or -o type=oci,dest=FILE to write it";
         say(settings, &format!("{} {warning}", paint.of(Style::Warning, "warning:")));
     }
     for pushed in &built.pushed {
+        // The name by digest is what pins it.
         say(settings, &format!("pushed {}@{}", pushed.reference, pushed.digest));
     }
     let names = match settings.tags.as_slice() {

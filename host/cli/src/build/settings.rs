@@ -6,11 +6,15 @@ use std::collections::BTreeMap;
 use std::io::IsTerminal;
 use std::path::PathBuf;
 
+use wbuild_build::{NoCache, Packing};
 use wbuild_oci::{Platform, Reference};
+use wbuild_policy::Mode;
 
 use super::args::BuildArgs;
+use super::call::Call;
 use super::contexts::{self, NamedContext};
-use super::outputs::{self, Destination, Output, Push};
+use super::outputs::{self, Destination, Given, Output};
+use super::run_flags::RunSettings;
 use crate::environment::Environment;
 use crate::failure::Failure;
 
@@ -35,6 +39,10 @@ pub(crate) struct Settings {
     pub(crate) labels: BTreeMap<String, String>,
     /// Where the image goes.
     pub(crate) outputs: Vec<Output>,
+    /// How new layers are compressed.
+    pub(crate) packing: Packing,
+    /// Annotations of the manifest.
+    pub(crate) annotations: BTreeMap<String, String>,
     /// What times are held to.
     pub(crate) epoch: Epoch,
     /// How progress is shown.
@@ -47,8 +55,18 @@ pub(crate) struct Settings {
     pub(crate) iidfile: Option<PathBuf>,
     /// `--root`.
     pub(crate) root: Option<PathBuf>,
+    /// What steps are given and held to.
+    pub(crate) run: RunSettings,
     /// What the user should hear of before the build begins.
     pub(crate) notes: Vec<String>,
+    /// Which steps run though the cache knows them.
+    pub(crate) no_cache: NoCache,
+    /// `--policy`
+    pub(crate) policy: Option<String>,
+    /// `--policy-mode`
+    pub(crate) policy_mode: Option<Mode>,
+    /// What is done.
+    pub(crate) call: Call,
 }
 
 /// Where the Dockerfile is read from.
@@ -78,6 +96,8 @@ pub(crate) enum ProgressMode {
     Plain,
     /// A live view of the running steps.
     Tty,
+    /// BuildKit's status messages, a JSON document a line.
+    RawJson,
     /// Nothing but errors.
     Quiet,
 }
@@ -98,21 +118,24 @@ impl Settings {
     /// Exit 2 with what is wrong.
     pub(crate) fn new(args: &BuildArgs, environment: &Environment) -> Result<Self, Failure> {
         args.not_built.refuse()?;
-        let push = if args.push == Some(true) { Push::Yes } else { Push::No };
-        let outputs = outputs::parse(&args.outputs, push)?;
+        let outputs::Outputs { list: outputs, packing, annotations } = outputs::parse(&Given {
+            outputs: &args.outputs,
+            push: args.push == Some(true),
+            load: args.load == Some(true),
+            compression: args.compression.as_deref(),
+            level: args.compression_level,
+        })?;
+        let annotations = self::annotations(annotations, &args.annotations)?;
         let tags = args.tags.iter().map(|text| reference(text, "-t")).collect::<Result<Vec<_>, _>>()?;
         names_to_push(&outputs, &tags)?;
         let build_args = build_args(&args.build_args, environment)?;
         let quiet = args.quiet == Some(true);
-        if quiet && outputs.contains(&Output::Archive(Destination::Stdout)) {
+        if quiet && outputs.iter().any(|output| matches!(output, Output::Archive(_, Destination::Stdout))) {
             return Err(Failure::usage(
                 "-q prints the image's id, so the archive cannot go to standard output",
             ));
         }
-        let mut notes = Vec::new();
-        if args.no_cache == Some(true) {
-            notes.push("--no-cache changes nothing: there is no build cache yet, every step runs".to_owned());
-        }
+        let notes = Vec::new();
         Ok(Self {
             dockerfile: dockerfile(args)?,
             context: context(&args.path)?,
@@ -124,13 +147,56 @@ impl Settings {
             contexts: contexts::parse(&args.build_contexts)?,
             labels: labels(&args.labels)?,
             outputs,
+            packing,
+            annotations,
             progress: progress(&args.progress, quiet, environment)?,
             print_id: if quiet { PrintId::Yes } else { PrintId::No },
             metadata_file: args.metadata_file.clone(),
             iidfile: args.iidfile.clone(),
             root: args.root.clone(),
+            run: RunSettings::new(&args.run, environment)?,
             notes,
+            no_cache: no_cache(args),
+            policy: args.policy.clone(),
+            policy_mode: args.policy_mode.as_deref().map(policy_mode).transpose()?,
+            call: Call::new(args.check, args.call.as_deref())?,
         })
+    }
+}
+
+fn policy_mode(text: &str) -> Result<Mode, Failure> {
+    match text {
+        "enforce" => Ok(Mode::Enforce),
+        "audit" => Ok(Mode::Audit),
+        _ => Err(Failure::usage(format!("--policy-mode {text}: it is enforce or audit"))),
+    }
+}
+
+fn no_cache(args: &BuildArgs) -> NoCache {
+    let stages: std::collections::BTreeSet<String> =
+        args.no_cache_filter.iter().filter(|name| !name.is_empty()).cloned().collect();
+    match (args.no_cache, stages) {
+        (Some(true), _) => NoCache::Everywhere,
+        (_, stages) if stages.is_empty() => NoCache::Nowhere,
+        (_, stages) => NoCache::Stages(stages),
+    }
+}
+
+impl Settings {
+    /// Every name under which the image is pushed.
+    ///
+    /// # Errors
+    /// Exit 2 for a name that is none.
+    pub(crate) fn destinations(&self) -> Result<Vec<Reference>, Failure> {
+        let mut names = Vec::new();
+        for output in &self.outputs {
+            let Output::Registry(more, _) = output else { continue };
+            names.extend(self.tags.iter().cloned());
+            for name in more {
+                names.push(reference(name, "-o type=registry,name=")?);
+            }
+        }
+        Ok(names)
     }
 }
 
@@ -146,7 +212,7 @@ pub(super) fn reference(text: &str, flag: &str) -> Result<Reference, Failure> {
 
 fn names_to_push(outputs: &[Output], tags: &[Reference]) -> Result<(), Failure> {
     for output in outputs {
-        let Output::Registry(names) = output else { continue };
+        let Output::Registry(names, _) = output else { continue };
         if names.is_empty() && tags.is_empty() {
             return Err(Failure::usage("nothing says where to push to").hint("give the image a name with -t"));
         }
@@ -200,6 +266,29 @@ fn build_args(given: &[String], environment: &Environment) -> Result<BTreeMap<St
     Ok(values)
 }
 
+/// `[manifest:]KEY=VALUE`, the flag before what an output says.
+fn annotations(
+    mut annotations: BTreeMap<String, String>,
+    given: &[String],
+) -> Result<BTreeMap<String, String>, Failure> {
+    for text in given {
+        let (key, value) = text
+            .split_once('=')
+            .filter(|(key, _)| !key.is_empty())
+            .ok_or_else(|| Failure::usage(format!("--annotation {text:?} is not of the form KEY=VALUE")))?;
+        let key = match key.split_once(':') {
+            None => key,
+            Some(("manifest", key)) if !key.is_empty() => key,
+            Some((level, _)) => {
+                return Err(Failure::usage(format!("--annotation {text}: {level} is not built yet"))
+                    .hint("a build makes one manifest, and annotations go to it; `wbuild index create` makes an index"));
+            }
+        };
+        annotations.insert(key.to_owned(), value.to_owned());
+    }
+    Ok(annotations)
+}
+
 fn labels(given: &[String]) -> Result<BTreeMap<String, String>, Failure> {
     let mut labels = BTreeMap::new();
     for text in given {
@@ -247,7 +336,11 @@ fn epoch(
     }
 }
 
-fn progress(mode: &str, quiet: bool, environment: &Environment) -> Result<ProgressMode, Failure> {
+/// Reads `--progress` and `-q`.
+///
+/// # Errors
+/// Exit 2 for a mode that does not exist, or a terminal that is none.
+pub(crate) fn progress(mode: &str, quiet: bool, environment: &Environment) -> Result<ProgressMode, Failure> {
     let terminal = std::io::stderr().is_terminal() && environment.text("TERM") != Some("dumb");
     let mode = match mode {
         "auto" if terminal => ProgressMode::Tty,
@@ -255,14 +348,10 @@ fn progress(mode: &str, quiet: bool, environment: &Environment) -> Result<Progre
         "tty" if terminal => ProgressMode::Tty,
         "tty" => return Err(Failure::usage("--progress tty: standard error is not a terminal")),
         "quiet" | "none" => ProgressMode::Quiet,
-        "rawjson" => {
-            return Err(
-                Failure::usage("--progress rawjson is not built yet").hint("plain is the one to parse")
-            );
-        }
+        "rawjson" => ProgressMode::RawJson,
         _ => {
             return Err(Failure::usage(format!("--progress {mode} is unknown"))
-                .hint("modes are auto, plain, tty and quiet"));
+                .hint("modes are auto, plain, tty, rawjson and quiet"));
         }
     };
     Ok(if quiet { ProgressMode::Quiet } else { mode })
@@ -310,17 +399,13 @@ mod tests {
     #[test]
     fn what_is_not_built_is_refused_by_name() {
         for args in [
-            &["--load", "."][..],
-            &["--secret", "id=x", "."],
-            &["--secret=id=x", "."],
+            &["--annotation", "index:a=b", "."][..],
+            &["--ssh", "default", "."],
+            &["--ssh=default", "."],
             &["--cache-from", "type=gha", "."],
-            &["--network=none", "."],
-            &["--check", "."],
             &["https://example.org/x.git"],
             &["-"],
             &["--platform", "linux/amd64,linux/arm64", "."],
-            &["--progress", "rawjson", "."],
-            &["-o", "type=local,dest=x", "."],
         ] {
             let message = refused(args);
             assert!(message.contains("not built yet"), "{args:?}: {message}");
@@ -333,7 +418,10 @@ mod tests {
         assert!(refused(&["-t", "UPPER", "."]).contains("-t UPPER"));
         let digest = format!("a@sha256:{}", "0".repeat(64));
         assert!(refused(&["-t", &digest, "."]).contains("digest"));
-        assert_eq!(settings(&["-t", "a", "--push", "."], &[]).unwrap().outputs, [Output::Registry(vec![])]);
+        assert_eq!(
+            settings(&["-t", "a", "--push", "."], &[]).unwrap().outputs,
+            [Output::Registry(vec![], wbuild_build::MediaTypes::Oci)]
+        );
         assert!(settings(&["--push=false", "."], &[]).unwrap().outputs.is_empty());
     }
 
@@ -355,8 +443,16 @@ mod tests {
     }
 
     #[test]
-    fn no_cache_is_told_the_truth() {
-        let built = settings(&["--no-cache", "."], &[]).unwrap();
-        assert!(built.notes[0].contains("no build cache"));
+    fn steps_are_kept_from_the_cache_as_asked() {
+        let no_cache = |args: &[&str]| settings(args, &[]).unwrap().no_cache;
+        let stages = |names: &[&str]| NoCache::Stages(names.iter().map(|n| (*n).to_owned()).collect());
+        assert_eq!(no_cache(&["."]), NoCache::Nowhere);
+        assert_eq!(no_cache(&["--no-cache=false", "."]), NoCache::Nowhere);
+        assert_eq!(no_cache(&["--no-cache", "."]), NoCache::Everywhere);
+        assert_eq!(
+            no_cache(&["--no-cache-filter", "a,b", "--no-cache-filter", "c", "."]),
+            stages(&["a", "b", "c"])
+        );
+        assert_eq!(no_cache(&["--no-cache", "--no-cache-filter", "a", "."]), NoCache::Everywhere);
     }
 }

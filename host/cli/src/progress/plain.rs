@@ -56,6 +56,7 @@ impl<W: Write + Send> Progress for Plain<W> {
                 let seconds = elapsed.as_secs_f64();
                 match outcome {
                     Outcome::Done => state.say(vertex, &format!("DONE {seconds:.1}s")),
+                    Outcome::Cached => state.say(vertex, "CACHED"),
                     Outcome::Failed => state.say(vertex, &format!("ERROR {seconds:.1}s")),
                     Outcome::Cancelled => state.say(vertex, "CANCELED"),
                 }
@@ -81,7 +82,7 @@ impl<W: Write> State<W> {
         if !text.is_empty() {
             block.push_str(&format!("#{} {text}\n", vertex.0));
         }
-        if text.starts_with("DONE") || text.starts_with("ERROR") || text == "CANCELED" {
+        if text.starts_with("DONE") || text.starts_with("ERROR") || matches!(text, "CANCELED" | "CACHED") {
             block.push('\n');
         }
         // A closed standard error must not end the build.

@@ -112,11 +112,15 @@ impl Progress for Tty {
 
 fn finished(paint: Paint, name: &str, outcome: Outcome, elapsed: Duration) -> String {
     let mark = match outcome {
-        Outcome::Done => paint.of(Style::Good, " => "),
+        Outcome::Done | Outcome::Cached => paint.of(Style::Good, " => "),
         Outcome::Failed => paint.of(Style::Error, " x> "),
         Outcome::Cancelled => paint.of(Style::Faint, " -> "),
     };
-    let end = if outcome == Outcome::Cancelled { "CANCELED ".to_owned() } else { String::new() };
+    let end = match outcome {
+        Outcome::Cancelled => "CANCELED ",
+        Outcome::Cached => "CACHED ",
+        Outcome::Done | Outcome::Failed => "",
+    };
     let time = paint.of(Style::Faint, &format!("{:>6}", format!("{:.1}s", elapsed.as_secs_f64())));
     format!("{mark}{time} {end}{name}\n")
 }

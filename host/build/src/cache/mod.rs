@@ -1,0 +1,197 @@
+//! The step cache: what a step made before is not made again.
+//!
+//! A step is found by its key (`key`), which names the tree it starts from by content. So a step that ran again and made the same
+//! layer lets everything after it be found, and a miss stops nothing. What is found is a layer's descriptor; its data is not
+//! touched until a step has to run on it. Entries live in the store as records; nothing here reaches the network.
+
+mod content;
+mod digests;
+mod key;
+mod record;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+
+use cap_std::fs::Dir;
+use wbuild_layer::Blob;
+use wbuild_oci::Digest;
+use wbuild_store::{Store, StoreError};
+
+pub(crate) use content::{Reader, Selection};
+pub(crate) use digests::DigestCache;
+pub(crate) use key::{Common, Given, Origin, StepKey, copy, run, workdir};
+pub(crate) use record::Record;
+use record::STEPS;
+
+/// Which steps run though the cache knows them.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub enum NoCache {
+    /// None.
+    #[default]
+    Nowhere,
+    /// All: `--no-cache`.
+    Everywhere,
+    /// Those of the stages of these names: `--no-cache-filter`.
+    Stages(BTreeSet<String>),
+}
+
+impl NoCache {
+    fn covers(&self, stage: &str) -> bool {
+        match self {
+            Self::Nowhere => false,
+            Self::Everywhere => true,
+            // As BuildKit compares stage names.
+            Self::Stages(names) => names.iter().any(|name| name.eq_ignore_ascii_case(stage)),
+        }
+    }
+}
+
+/// What a key led to.
+#[derive(Debug)]
+pub(crate) enum Found {
+    /// The step made this before; `None` is no layer.
+    Layer(Option<Blob>),
+    /// The step has to run; others that come to the same key wait until this is dropped.
+    Missing(Claim),
+}
+
+/// The cache as one build uses it.
+pub(crate) struct StepCache {
+    store: Store,
+    no_cache: NoCache,
+    shared: Arc<Shared>,
+    digests: Mutex<BTreeMap<Option<String>, Arc<DigestCache>>>,
+}
+
+#[derive(Debug, Default)]
+struct Shared {
+    state: Mutex<State>,
+    released: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// Steps at work.
+    claimed: BTreeSet<Digest>,
+    /// What this build made: its records may be on their way to the disk still.
+    made: BTreeMap<Digest, Option<Blob>>,
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The right and duty to make what a key stands for.
+#[derive(Debug)]
+pub(crate) struct Claim {
+    shared: Arc<Shared>,
+    key: Digest,
+}
+
+impl Claim {
+    /// What was claimed.
+    pub(crate) fn key(&self) -> Digest {
+        self.key
+    }
+
+    /// The step is done: who waits for the key gets this.
+    pub(crate) fn fulfil(&self, layer: Option<Blob>) {
+        self.shared.lock().made.insert(self.key, layer);
+    }
+}
+
+impl Drop for Claim {
+    fn drop(&mut self) {
+        self.shared.lock().claimed.remove(&self.key);
+        self.shared.released.notify_all();
+    }
+}
+
+impl StepCache {
+    pub(crate) fn new(store: &Store, no_cache: NoCache) -> Self {
+        Self { store: store.clone(), no_cache, shared: Arc::default(), digests: Mutex::default() }
+    }
+
+    /// Looks a step up; where another stage of this build is at the same step, waits for it.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`].
+    pub(crate) fn look_up(&self, stage: &str, key: Digest) -> Result<Found, StoreError> {
+        let mut state = self.shared.lock();
+        loop {
+            if let Some(layer) = state.made.get(&key) {
+                return Ok(Found::Layer(*layer));
+            }
+            if state.claimed.insert(key) {
+                break;
+            }
+            state = self.shared.released.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+        drop(state);
+        let claim = Claim { shared: Arc::clone(&self.shared), key };
+        if self.no_cache.covers(stage) {
+            return Ok(Found::Missing(claim));
+        }
+        Ok(self.stored(&key)?.map_or(Found::Missing(claim), Found::Layer))
+    }
+
+    /// What the store has for a key; `None` where it has nothing, or not the layer that it promises.
+    fn stored(&self, key: &Digest) -> Result<Option<Option<Blob>>, StoreError> {
+        let document = self.store.record(STEPS, key)?;
+        let Some(record) = document.and_then(|document| Record::parse(&document)) else { return Ok(None) };
+        match record.layer() {
+            None => Ok(Some(None)),
+            Some(blob) if self.store.size_of(&blob.digest)? == Some(blob.size) => Ok(Some(Some(blob))),
+            Some(_) => Ok(None),
+        }
+    }
+
+    /// Writes down what a step made; its blob is in the store.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`].
+    pub(crate) fn write(store: &Store, keys: &[Digest], record: &Record) -> Result<(), StoreError> {
+        let document = record.to_bytes();
+        keys.iter().try_for_each(|key| store.put_record(STEPS, key, &document))
+    }
+
+    /// Lets `key` lead to what `known` leads to.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`].
+    pub(crate) fn alias(&self, key: Digest, known: Digest) -> Result<(), StoreError> {
+        // A step of this build may be on its way to the disk: then the next build finds it by `known`.
+        match self.store.record(STEPS, &known)? {
+            Some(document) => self.store.put_record(STEPS, &key, &document),
+            None => Ok(()),
+        }
+    }
+
+    /// The remembered digests of the build context, or of the named one in `root`.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`].
+    pub(crate) fn digests(&self, name: Option<&str>, root: &Dir) -> Result<Arc<DigestCache>, StoreError> {
+        let mut all = self.digests.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(there) = all.get(&name.map(str::to_owned)) {
+            return Ok(Arc::clone(there));
+        }
+        let loaded = Arc::new(DigestCache::load(&self.store, root)?);
+        all.insert(name.map(str::to_owned), Arc::clone(&loaded));
+        Ok(loaded)
+    }
+
+    /// Writes down what was learnt of files.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`].
+    pub(crate) fn save(&self) -> Result<(), StoreError> {
+        let all = self.digests.lock().unwrap_or_else(PoisonError::into_inner);
+        all.values().try_for_each(|digests| digests.save(&self.store))
+    }
+}
+
+#[cfg(test)]
+mod tests;
