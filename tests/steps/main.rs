@@ -11,3 +11,4 @@ mod processes;
 mod repository;
 mod strategies;
 mod users;
+mod wasm;

@@ -33,7 +33,18 @@ use crate::terminal::Paint;
 /// Runs the program with the process's arguments and environment.
 #[must_use]
 pub fn main() -> ExitCode {
+    // In a step, this program stands in the place of a wasm module that was executed; its arguments are the module's.
+    if let Some(status) = wbuild_wasi::run_if_module() {
+        return ExitCode::from(u8::try_from(status & 0xff).unwrap_or(Exit::Internal.code()));
+    }
     let args: Vec<OsString> = std::env::args_os().collect();
+    if args.get(1).is_some_and(|arg| arg == wbuild_wasi::COMPILER_ARGUMENT) {
+        let words: Vec<String> =
+            args.iter().skip(2).map(|word| word.to_string_lossy().into_owned()).collect();
+        return ExitCode::from(
+            u8::try_from(wbuild_wasi::compiler_main(&words)).unwrap_or(Exit::Internal.code()),
+        );
+    }
     // The supervisor of a step is this same program; it is not for users and never reaches the argument parser.
     if args.get(1).is_some_and(|arg| arg == wbuild_native::SUPERVISOR_ARGUMENT) {
         return ExitCode::from(

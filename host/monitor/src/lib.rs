@@ -8,6 +8,7 @@ mod credentials;
 mod dac;
 mod engine;
 mod fault;
+mod module;
 mod monitor;
 mod permit;
 mod request;
@@ -23,6 +24,9 @@ pub use engine::{
     StepSpec, Stream,
 };
 pub use fault::{Broken, Errno, Fault};
+pub use module::{
+    Determinism, Metered, ModuleCompiler, ModuleKind, ModulePlan, ModuleRequest, ModuleRules,
+};
 pub use monitor::Monitor;
 pub use request::{
     AccessAs, ExecOutcome, Executable, OpenRequest, Opened, OpenedAccess, OpenedFile, Outcome, XattrWrite,

@@ -6,11 +6,12 @@
 
 use std::os::fd::BorrowedFd;
 
+use rustix::fs::OFlags;
 use wbuild_policy::{Access, Policy, Verdict};
 
 use crate::audit::AccessKind;
 use crate::monitor::joined;
-use crate::{Errno, Fault, Monitor, Subject};
+use crate::{Errno, Fault, ModuleKind, Monitor, Subject};
 
 /// What one operation wants to do, to what.
 pub(crate) trait Operation {
@@ -38,7 +39,7 @@ pub(crate) enum Concern<'a> {
     Exchange(Named<'a>, Named<'a>),
     /// What is behind the descriptor gets one more name.
     Link(BorrowedFd<'a>, Named<'a>),
-    /// Starting the native program behind this descriptor.
+    /// Starting the program or the wasm module behind this descriptor.
     Exec(BorrowedFd<'a>),
     /// Attributes and existence, which no rule is about.
     Nothing,
@@ -80,7 +81,7 @@ impl Monitor {
         match concern {
             Concern::Nothing => Ok(()),
             Concern::Read(fd) => self.ask(subject, AccessKind::Read, (*fd, None)),
-            Concern::Exec(fd) => self.ask(subject, AccessKind::ExecNative, (*fd, None)),
+            Concern::Exec(fd) => self.ask(subject, program_kind(*fd)?, (*fd, None)),
             Concern::Write(fd, name) => self.ask(subject, AccessKind::Write, (*fd, *name)),
             Concern::Place(place) => self.ask_named(subject, AccessKind::Place, *place),
             Concern::Rename(from, to) => {
@@ -147,4 +148,16 @@ impl Monitor {
 /// What follows from a denial that was recorded.
 fn answer(policy: &Policy) -> Result<(), Fault> {
     if policy.enforces(Verdict::Deny) { Err(Errno::ACCESS.into()) } else { Ok(()) }
+}
+
+/// Whether a program is a native one or a wasm module, by its first bytes. Where native programs may not run at all, nobody is there to
+/// change them before the exec reads them again: a module that runs cannot execute anything.
+fn program_kind(fd: BorrowedFd<'_>) -> Result<AccessKind, Errno> {
+    use std::os::fd::AsRawFd;
+    let path = format!("/proc/self/fd/{}", fd.as_raw_fd());
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let file = rustix::fs::open(path, flags, rustix::fs::Mode::empty())?;
+    let mut head = [0; 8];
+    let read = rustix::io::pread(&file, &mut head, 0)?;
+    Ok(if ModuleKind::of(&head[..read]).is_some() { AccessKind::ExecModule } else { AccessKind::ExecNative })
 }

@@ -52,6 +52,8 @@ pub(crate) struct Places {
     pub(crate) shm: OwnedFd,
     /// Where the stub is planted in our own root.
     pub(crate) stubs: Vec<OwnedFd>,
+    /// The program that runs wasm modules: this one. Open for reading.
+    pub(crate) engine: OwnedFd,
 }
 
 /// What a supervisor's Landlock domain came to.
@@ -85,6 +87,7 @@ pub(crate) fn supervisor(places: &Places) -> Result<Fence, Errno> {
     for stub in &places.stubs {
         rules.allow(stub.as_fd(), Rights::EXECUTE.with(Rights::READ_FILE))?;
     }
+    rules.allow(places.engine.as_fd(), Rights::EXECUTE.with(Rights::READ_FILE))?;
     let devices = READ.with(Rights::WRITE_FILE).with(Rights::IOCTL_DEV);
     for (path, rights) in [("/proc", READ.with(Rights::WRITE_FILE)), ("/sys", READ), ("/dev", devices)] {
         // A pod may hide /sys; then there is nothing to allow.
@@ -135,6 +138,7 @@ pub(crate) fn guest(places: &Places) -> Result<(), Errno> {
     for stub in &places.stubs {
         rules.allow(stub.as_fd(), Rights::EXECUTE.with(Rights::READ_FILE))?;
     }
+    rules.allow(places.engine.as_fd(), Rights::EXECUTE.with(Rights::READ_FILE))?;
     rules.restrict_self()
 }
 

@@ -8,11 +8,13 @@ use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
 
 use rustix::pipe::PipeFlags;
 use wbuild_broker::exec::Strategy;
-use wbuild_monitor::{Cancel, Engine, EngineError, OutputSink, StepResult, StepSpec};
+use wbuild_monitor::{Cancel, Engine, EngineError, ModuleCompiler, OutputSink, StepResult, StepSpec};
 
+use crate::modules;
 use crate::output::{Seen, Watched};
 use crate::supervisor::SUPERVISOR_ARGUMENT;
 use crate::wire::{self, HostIdentity, Launch, Outcome, StrategyChoice};
@@ -27,11 +29,14 @@ pub struct NativeEngine {
     pub exe: PathBuf,
     /// How dynamic programs start; `None` finds out what this host's root allows.
     pub strategy: Option<Strategy>,
+    /// Gives the code of wasm modules, which are programs then too; the program `exe` must run one when it finds itself executed
+    /// in its place. `None`: a step that executes one gets ENOEXEC.
+    pub modules: Option<Arc<dyn ModuleCompiler>>,
 }
 
 impl Default for NativeEngine {
     fn default() -> Self {
-        Self { exe: "/proc/self/exe".into(), strategy: None }
+        Self { exe: "/proc/self/exe".into(), strategy: None, modules: None }
     }
 }
 
@@ -46,22 +51,28 @@ impl Engine for NativeEngine {
             step: spec.name.clone(),
             detail: format!("{what}: {error}"),
         };
-        let (mut child, mut watched) =
+        let (mut child, mut watched, asked) =
             self.start(spec).map_err(|error| broken("cannot start its supervisor", error))?;
-        let seen = watched.watch(output, cancel);
-        if !matches!(seen, Ok(Seen::Answer(_))) {
-            child.kill().map_err(|error| broken("cannot kill its supervisor", error))?;
-        }
-        let status = child.wait().map_err(|error| broken("cannot wait for its supervisor", error))?;
-        watched.wait_for_the_end().map_err(|error| broken("cannot wait for its processes", error))?;
-        match seen.map_err(|error| broken("cannot hear its supervisor", error))? {
-            Seen::Cancelled => Err(EngineError::Cancelled),
-            Seen::Answer(None) => Err(EngineError::Broken {
-                step: spec.name.clone(),
-                detail: format!("its supervisor ended without an answer ({status})"),
-            }),
-            Seen::Answer(Some(outcome)) => settle(spec, outcome),
-        }
+        std::thread::scope(|scope| {
+            if let (Some(compiler), Some(socket)) = (&self.modules, asked) {
+                // It ends with the supervisor, which holds the other end.
+                scope.spawn(move || modules::serve(&socket, compiler.as_ref(), output, cancel));
+            }
+            let seen = watched.watch(output, cancel);
+            if !matches!(seen, Ok(Seen::Answer(_))) {
+                child.kill().map_err(|error| broken("cannot kill its supervisor", error))?;
+            }
+            let status = child.wait().map_err(|error| broken("cannot wait for its supervisor", error))?;
+            watched.wait_for_the_end().map_err(|error| broken("cannot wait for its processes", error))?;
+            match seen.map_err(|error| broken("cannot hear its supervisor", error))? {
+                Seen::Cancelled => Err(EngineError::Cancelled),
+                Seen::Answer(None) => Err(EngineError::Broken {
+                    step: spec.name.clone(),
+                    detail: format!("its supervisor ended without an answer ({status})"),
+                }),
+                Seen::Answer(Some(outcome)) => settle(spec, outcome),
+            }
+        })
     }
 }
 
@@ -78,7 +89,7 @@ fn settle(spec: &StepSpec, outcome: Outcome) -> Result<StepResult, EngineError> 
 
 impl NativeEngine {
     /// Starts the supervisor and hands it the step.
-    fn start(&self, spec: &StepSpec) -> std::io::Result<(Child, Watched)> {
+    fn start(&self, spec: &StepSpec) -> std::io::Result<(Child, Watched, Option<UnixStream>)> {
         let (control, theirs) = UnixStream::pair()?;
         let pipe = || rustix::pipe::pipe_with(PipeFlags::CLOEXEC);
         let ((lifeline, their_lifeline), (stdout, guest_stdout), (stderr, guest_stderr)) =
@@ -102,11 +113,16 @@ impl NativeEngine {
         // The command holds the supervisor's end of the socket.
         drop(command);
         let launch = Launch { spec: spec.clone(), strategy: self.choice(), identity: identity() };
-        let given = [their_lifeline.as_fd(), guest_stdout.as_fd(), guest_stderr.as_fd()];
+        let (asked, their_asking) = match self.modules {
+            Some(_) => UnixStream::pair().map(|(ours, theirs)| (Some(ours), Some(theirs)))?,
+            None => (None, None),
+        };
+        let mut given = vec![their_lifeline.as_fd(), guest_stdout.as_fd(), guest_stderr.as_fd()];
+        given.extend(their_asking.as_ref().map(AsFd::as_fd));
         let sent = wire::send(&control, &launch, &given);
         let watched = Watched { control, stdout: Some(stdout), stderr: Some(stderr), lifeline };
         match sent {
-            Ok(()) => Ok((child, watched)),
+            Ok(()) => Ok((child, watched, asked)),
             Err(error) => {
                 reap(child);
                 Err(error)

@@ -10,6 +10,7 @@
 mod confine;
 mod engine;
 mod guest;
+mod modules;
 mod output;
 mod reaper;
 pub mod stub;

@@ -13,19 +13,20 @@ use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use rustix::pipe::PipeFlags;
 use rustix::process::{DumpableBehavior, Pid, Resource, Rlimit, WaitOptions};
-use wbuild_broker::exec::{Execs, Strategy};
+use wbuild_broker::exec::{Execs, Modules, Strategy};
 use wbuild_broker::identity::StepId;
 use wbuild_broker::serve::{Broker, Closed};
 use wbuild_broker::{Step, filter};
 use wbuild_monitor::{
-    Broken, Credentials, Cwd, Fault, GuestPath, Monitor, MountAccess, MountSource, NoViews, Owner, Root,
-    StepResult, StepSpec, Subject, ViewKind, ViewPath, Where,
+    Broken, Credentials, Cwd, Fault, GuestPath, ModuleRules, Monitor, MountAccess, MountSource, NoViews,
+    Owner, Root, StepResult, StepSpec, Subject, ViewKind, ViewPath, Where,
 };
 use wbuild_sys::notify::Listener;
 use wbuild_sys::process::Forked;
 
 use crate::confine::{self, Fence, Places};
 use crate::guest::Embryo;
+use crate::modules::Requests;
 use crate::reaper::Ends;
 use crate::stub::{INTERPRETERS, STUB};
 use crate::wire::{self, Boot, Launch, Outcome, Reaped, Stage, StrategyChoice};
@@ -79,9 +80,13 @@ fn supervise(control: &UnixStream) -> Result<Outcome, Failure> {
     let Ok(Some((launch, descriptors))) = wire::receive::<Launch>(control) else {
         return Err(Failure::Alone);
     };
-    let Ok([lifeline, stdout, stderr]) = <[OwnedFd; 3]>::try_from(descriptors) else {
+    let mut descriptors = descriptors.into_iter();
+    let (Some(lifeline), Some(stdout), Some(stderr)) =
+        (descriptors.next(), descriptors.next(), descriptors.next())
+    else {
         return Err(Failure::Alone);
     };
+    let modules = descriptors.next().map(Requests::over);
     let Launch { spec, strategy, identity } = launch;
     rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable).map_err(broken("cannot hide"))?;
     wbuild_sys::process::keep_inherited_descriptors_out_of_children()
@@ -109,7 +114,7 @@ fn supervise(control: &UnixStream) -> Result<Outcome, Failure> {
     let forked = wbuild_sys::process::fork().map_err(broken("cannot fork the reaper"))?;
     let Forked::Parent(reaper) = forked else {
         // The reaper must see the pipe's end when the supervisor is gone, and the supervisor the sockets'.
-        drop((life, boot, report));
+        drop((life, boot, report, modules));
         let ends = Ends { life: life_read, report: reaper_report };
         let embryo = Embryo {
             process: &spec.process,
@@ -131,7 +136,7 @@ fn supervise(control: &UnixStream) -> Result<Outcome, Failure> {
         life: Arc::new(Mutex::new(Some(life))),
         _lifeline: lifeline,
     };
-    running.serve(&spec, &places, Parts { root, strategy, cookie, fence, raised })
+    running.serve(&spec, &places, Parts { root, strategy, cookie, fence, raised, modules })
 }
 
 /// What the parent half needs to serve the step.
@@ -141,6 +146,8 @@ struct Parts {
     cookie: u64,
     fence: Fence,
     raised: Result<(), Errno>,
+    /// Where the code of wasm modules is asked for; `None` where they are no programs.
+    modules: Option<Requests>,
 }
 
 /// The supervisor's ends while the step runs.
@@ -314,7 +321,12 @@ fn assemble(
         monitor.graft(&target, source, mount.access).map_err(|fault| told(&fault))?;
     }
     make_shm(&mut monitor, places).map_err(|fault| told(&fault))?;
-    let execs = Execs::new(parts.strategy, STUB, &INTERPRETERS, parts.cookie)?;
+    let mut execs = Execs::new(parts.strategy, STUB, &INTERPRETERS, parts.cookie)?;
+    if let Some(requests) = parts.modules {
+        let engine = places.engine.try_clone().map_err(|error| told(&error))?;
+        let rules = ModuleRules::default();
+        execs = execs.with_modules(Modules { engine, source: Box::new(requests), rules });
+    }
     #[expect(clippy::cast_possible_truncation, reason = "any 32 bits of a random number tell steps apart")]
     let id = StepId::new(random()? as u32);
     let scratch = descriptor_path(&places.scratch);
@@ -357,6 +369,7 @@ fn places(spec: &StepSpec) -> Result<Places, Failure> {
         grafts,
         shm: open(&scratch_dir(spec, "shm")?)?,
         stubs: planted(),
+        engine: engine()?,
     })
 }
 
@@ -375,6 +388,12 @@ fn give(path: &std::path::Path) -> Result<(), Failure> {
     let (uid, gid) = (rustix::fs::Uid::from_raw(owner.st_uid), rustix::fs::Gid::from_raw(owner.st_gid));
     rustix::fs::chown(path, Some(uid), Some(gid))
         .map_err(broken(format!("cannot give {} away", path.display())))
+}
+
+/// This program itself, which runs modules where a step executes one.
+fn engine() -> Result<OwnedFd, Failure> {
+    rustix::fs::open("/proc/self/exe", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
+        .map_err(broken("cannot open this program"))
 }
 
 /// The planted stubs of our own root: files that are, byte for byte, the embedded one.

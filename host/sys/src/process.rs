@@ -202,6 +202,29 @@ pub fn inherited(fd: i32) -> Result<OwnedFd, Errno> {
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
+/// What the broker tells this process about the exec that made it, where that was the exec of another file in whose place this program
+/// stands: a memfd. `None` where it was executed as itself, on a host or in a step.
+#[must_use]
+pub fn exec_plan() -> Option<OwnedFd> {
+    // SAFETY: the path is a constant with its NUL. The kernel has no such directory descriptor; only a broker answers.
+    let fd = unsafe { libc::openat(plan::PLAN_DIRFD, c"".as_ptr(), libc::O_CLOEXEC) };
+    // SAFETY: it was made for this call, so nobody else owns it.
+    (fd >= 0).then(|| unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+#[expect(dead_code, unreachable_pub, reason = "the file is the stub's too, where it is a whole interface")]
+#[path = "../../stub/src/plan.rs"]
+mod plan;
+
+/// Lets SIGPIPE end this process, as it does unless a program asks otherwise; Rust's start-up does.
+///
+/// # Errors
+/// None in practice: the arguments are constant.
+pub fn let_broken_pipes_kill() -> Result<(), Errno> {
+    // SAFETY: SIG_DFL is no function.
+    if unsafe { libc::signal(libc::SIGPIPE, libc::SIG_DFL) } == libc::SIG_ERR { Err(Errno::INVAL) } else { Ok(()) }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

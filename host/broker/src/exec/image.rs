@@ -1,10 +1,11 @@
-//! What the kernel reads of a program before it runs it: a `#!` line, or ELF headers.
+//! What the kernel reads of a program before it runs it: a `#!` line, or ELF headers; and what it knows nothing of, a wasm module.
 //!
 //! Pure on bytes but for the reads; mirrors fs/binfmt_script.c and fs/binfmt_elf.c.
 
 use std::os::fd::{AsFd, BorrowedFd};
 
 use rustix::io::Errno;
+use wbuild_monitor::ModuleKind;
 
 /// `BINPRM_BUF_SIZE`: how much of a file decides what it is.
 const HEAD: usize = 256;
@@ -28,6 +29,8 @@ pub(super) enum Image {
     Static,
     /// An ELF program with this interpreter.
     Dynamic { interpreter: Vec<u8> },
+    /// A wasm module.
+    Module(ModuleKind),
 }
 
 /// Reads what `file` is.
@@ -39,6 +42,9 @@ pub(super) fn read(file: BorrowedFd<'_>) -> Result<Image, Errno> {
     let length = read_up_to(file, &mut head, 0)?;
     if head.starts_with(b"#!") {
         return script(&head[2..length.max(2)], length == HEAD);
+    }
+    if head.starts_with(b"\0asm") {
+        return ModuleKind::of(&head[..length]).map(Image::Module).ok_or(Errno::NOEXEC);
     }
     elf(file, &head[..length])
 }

@@ -6,6 +6,7 @@
 //! How a program is read is in image.rs, what the stub is told in plan.rs, the redirection in redirect.rs.
 
 mod image;
+mod module;
 pub mod plan;
 mod program;
 mod redirect;
@@ -21,6 +22,7 @@ use wbuild_monitor::{Broken, Fault, LastLink};
 use crate::call::{AT_FDCWD, Call, Reply};
 use crate::calls::frame::{EmptyPath, Frame, no_follow};
 use crate::identity::PlanId;
+pub use module::{CodeSource, Modules};
 use plan::Plan;
 use program::{Asked, NameSurvives};
 
@@ -41,6 +43,7 @@ pub struct Execs {
     stub: OwnedFd,
     pending: Mutex<HashMap<u32, Plan>>,
     exes: Mutex<Exes>,
+    modules: Option<Modules>,
 }
 
 /// The programs whose /proc/PID/exe is the stub. One descriptor for each program, which also keeps its inode number from
@@ -68,7 +71,15 @@ impl Execs {
     ) -> Result<Self, Broken> {
         let stub =
             sealed(stub).map_err(|errno| Broken::new("cannot keep the loader stub in memory", errno))?;
-        Ok(Self { cookie, strategy, interpreters, stub, pending: Mutex::default(), exes: Mutex::default() })
+        let (pending, exes) = (Mutex::default(), Mutex::default());
+        Ok(Self { cookie, strategy, interpreters, stub, pending, exes, modules: None })
+    }
+
+    /// Wasm modules are programs too; without this their exec answers ENOEXEC.
+    #[must_use]
+    pub fn with_modules(mut self, modules: Modules) -> Self {
+        self.modules = Some(modules);
+        self
     }
 
     /// The step's exec cookie.

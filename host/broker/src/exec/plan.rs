@@ -10,6 +10,7 @@ use rustix::io::Errno;
 use wbuild_monitor::Fault;
 use wbuild_sys::notify::Inherit;
 
+use super::module;
 use super::program::Way;
 use crate::call::{Call, FdFlags, Reply};
 use crate::identity::Transition;
@@ -69,14 +70,21 @@ impl AuxCredentials {
 /// EBADF where no exec of this process has a plan, as for any directory descriptor nobody has.
 pub fn deliver(call: &mut Call<'_>) -> Result<Reply, Fault> {
     let plan = call.step().exec.take(call.task().tgid()).ok_or(Errno::BADF)?;
+    if let Way::Module(kind) = plan.way {
+        return Ok(Reply::Blocking(Box::new(move |call| module::deliver(call, plan, kind))));
+    }
     let install = |fd: &Option<OwnedFd>| -> Result<u64, Errno> {
         fd.as_ref()
             .map_or(Ok(0), |fd| call.listener().add(call.notice().id, fd.as_fd(), Inherit::No).map(u64::from))
     };
     let (program, interpreter) = (install(&plan.program)?, install(&plan.interpreter)?);
-    let bytes = encode(&plan, program, interpreter);
+    answer(&encode(&plan, program, interpreter))
+}
+
+/// A memfd with these bytes, for the process that asked.
+pub(super) fn answer(bytes: &[u8]) -> Result<Reply, Fault> {
     let file = rustix::fs::memfd_create("plan", MemfdFlags::CLOEXEC)?;
-    let mut rest = bytes.as_slice();
+    let mut rest = bytes;
     while !rest.is_empty() {
         rest = &rest[rustix::io::write(&file, rest)?..];
     }
@@ -105,7 +113,7 @@ fn encode(plan: &Plan, program: u64, interpreter: u64) -> Vec<u8> {
     header[format::WORD_MAGIC] = format::MAGIC;
     header[format::WORD_LENGTH] = strings_at as u64;
     header[format::WORD_MODE] = match plan.way {
-        Way::Planted | Way::Direct => format::MODE_INTERPRETER,
+        Way::Planted | Way::Direct | Way::Module(_) => format::MODE_INTERPRETER,
         Way::Loader => format::MODE_LOADER,
         Way::Reexec => format::MODE_REEXEC,
     };

@@ -4,7 +4,7 @@ use std::os::fd::{AsFd, OwnedFd};
 
 use rustix::fs::{AtFlags, OFlags, Statx, StatxFlags};
 use rustix::io::Errno;
-use wbuild_monitor::{Executable, Fault, GuestPath, LastLink, Outcome};
+use wbuild_monitor::{Executable, Fault, GuestPath, LastLink, ModuleKind, Outcome};
 
 use super::Strategy;
 use super::image::{self, Image};
@@ -56,6 +56,8 @@ pub(super) enum Way {
     Loader,
     /// The stub runs first, to change the arguments, and executes it.
     Reexec,
+    /// The engine of modules runs in its place.
+    Module(ModuleKind),
 }
 
 impl Found {
@@ -93,6 +95,13 @@ pub(super) fn find(frame: &Frame<'_>, asked: &Asked) -> Result<Found, Fault> {
                 let way = if prefix.is_empty() { Way::Direct } else { Way::Reexec };
                 let name = if way == Way::Reexec { path } else { asked.name.clone() };
                 return Ok(Found { program, interpreter: None, way, name, prefix });
+            }
+            Image::Module(kind) => {
+                if frame.step.exec.modules.is_none() {
+                    return Err(Errno::NOEXEC.into());
+                }
+                let name = asked.name.clone();
+                return Ok(Found { program, interpreter: None, way: Way::Module(kind), name, prefix });
             }
             Image::Dynamic { interpreter } => {
                 let execs = &frame.step.exec;

@@ -45,7 +45,7 @@ pub(super) fn start(
         _ => Some(frame.state.identity.exec(&found.exec_file()?)?),
     };
     let exe = match found.way {
-        Way::Loader => call.step().exec.remember_exe(found.program.fd.as_fd())?,
+        Way::Loader | Way::Module(_) => call.step().exec.remember_exe(found.program.fd.as_fd())?,
         _ => PlanId::default(),
     };
     let (file, plan) = prepare(call, found, transition.as_ref())?;
@@ -72,6 +72,10 @@ fn prepare(
         Way::Planted => (program.fd, Some(plan(None))),
         Way::Loader => (stub()?, Some(plan(Some(program.fd)))),
         Way::Reexec => (stub()?, Some(plan(None))),
+        Way::Module(_) => {
+            let modules = call.step().exec.modules.as_ref().ok_or(Errno::NOEXEC)?;
+            (rustix::io::fcntl_dupfd_cloexec(&modules.engine, 0)?, Some(plan(Some(program.fd))))
+        }
     })
 }
 

@@ -89,11 +89,12 @@ fn wire(
     interrupt::watch(cancel.clone())?;
     let client = registry::client(&args.registry, environment)?;
     registry::log_in(&client, &settings.destinations()?)?;
+    let engine = engine(store.clone());
     Ok(Wiring {
         store,
         store_path: root,
         remote: Arc::new(client),
-        engine: engine(),
+        engine,
         progress: progress::sink(settings.progress, Paint::for_stderr(environment), source.clone()),
         cancel,
     })

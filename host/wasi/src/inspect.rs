@@ -1,0 +1,86 @@
+//! What a module is, without running it: its kind, what it imports and exports, and what it would need.
+
+use wasmtime::component::Component;
+use wasmtime::{ExternType, Module};
+use wbuild_monitor::{Metered, ModuleKind};
+
+use crate::compiler::CompileError;
+use crate::engine;
+
+/// What is known of a module.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Inspection {
+    /// Core module or component.
+    pub kind: ModuleKind,
+    /// `module name` of each import of a core module, the interface of each of a component; sorted.
+    pub imports: Vec<String>,
+    /// Exports; sorted.
+    pub exports: Vec<String>,
+    /// Why wbuild could not run it as a command; empty if it can.
+    pub obstacles: Vec<String>,
+}
+
+/// Looks at a module.
+///
+/// # Errors
+/// It is no module, or a malformed one.
+pub fn inspect(bytes: &[u8]) -> Result<Inspection, CompileError> {
+    let refused = |error: wasmtime::Error| {
+        let causes: Vec<String> = error.chain().map(ToString::to_string).collect();
+        CompileError::Module(causes.join(": "))
+    };
+    let kind = ModuleKind::of(bytes)
+        .ok_or_else(|| CompileError::Module("it is no wasm module of a version that is known".into()))?;
+    let engine = engine::engine(Metered::No).map_err(refused)?;
+    Ok(match kind {
+        ModuleKind::Core => core(&Module::new(&engine, bytes).map_err(refused)?),
+        ModuleKind::Component => component(&engine, &Component::new(&engine, bytes).map_err(refused)?),
+    })
+}
+
+fn core(module: &Module) -> Inspection {
+    let foreign = module.imports().filter(|import| import.module() != "wasi_snapshot_preview1");
+    let mut obstacles: Vec<String> = foreign
+        .map(|import| format!("nobody provides its import {} {}", import.module(), import.name()))
+        .collect();
+    if !matches!(module.get_export("_start"), Some(ExternType::Func(_))) {
+        obstacles.push("it exports no function _start, so it is no command".into());
+    }
+    if !matches!(module.get_export("memory"), Some(ExternType::Memory(_))) {
+        obstacles.push("it exports no memory".into());
+    }
+    let imports = module.imports().map(|import| format!("{} {}", import.module(), import.name())).collect();
+    let exports = module.exports().map(|export| export.name().to_owned()).collect();
+    sorted(ModuleKind::Core, imports, exports, obstacles)
+}
+
+fn component(engine: &wasmtime::Engine, component: &Component) -> Inspection {
+    let kind = component.component_type();
+    let imports: Vec<String> = kind.imports(engine).map(|(name, _)| name.to_owned()).collect();
+    let exports: Vec<String> = kind.exports(engine).map(|(name, _)| name.to_owned()).collect();
+    let known = ["wasi:cli/", "wasi:clocks/", "wasi:filesystem/", "wasi:io/", "wasi:random/"];
+    let mut obstacles: Vec<String> = imports
+        .iter()
+        .filter(|name| !known.iter().any(|prefix| name.starts_with(prefix)))
+        .map(|name| match name.starts_with("wasi:sockets/") {
+            true => format!("{name} is there and refuses every call: a module has no sockets"),
+            false => format!("nobody provides its import {name}"),
+        })
+        .collect();
+    if !exports.iter().any(|name| name.starts_with("wasi:cli/run@0.2.")) {
+        obstacles.push("it does not export wasi:cli/run, so it is no command".into());
+    }
+    obstacles.sort();
+    sorted(ModuleKind::Component, imports, exports, obstacles)
+}
+
+fn sorted(
+    kind: ModuleKind,
+    mut imports: Vec<String>,
+    mut exports: Vec<String>,
+    obstacles: Vec<String>,
+) -> Inspection {
+    imports.sort();
+    exports.sort();
+    Inspection { kind, imports, exports, obstacles }
+}
