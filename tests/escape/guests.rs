@@ -58,7 +58,7 @@ fn the_attacks_are_attacks() {
 #[test]
 fn nothing_works_in_a_pod_with_any_profile() {
     let (dir, file) = secret();
-    for profile in [Profile::Moby, Profile::ContainersCommon, Profile::Unconfined] {
+    for profile in Profile::ALL {
         let mut pod = Pod::new(&image::pod_rootfs().unwrap()).unwrap();
         pod.profile(profile).bind(dir.path(), dir.path().to_str().unwrap(), Access::ReadOnly);
         attack(Caller::Pod(Box::new(pod)), &file);

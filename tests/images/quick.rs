@@ -58,19 +58,14 @@ fn every_caller_makes_the_same_image() {
         pod.profile(profile);
         Caller::Pod(Box::new(pod))
     };
-    let callers = [
-        pod().unwrap(),
-        pod_of_a_random_user().unwrap(),
-        with(Profile::ContainersCommon),
-        with(Profile::Unconfined),
-        Caller::User(12_345),
-        Caller::Root,
-        pod().unwrap(),
-    ];
-    let digests = callers.map(|caller| {
-        let shown = caller.to_string();
-        let built = project.build(caller).unwrap_or_else(|error| panic!("{shown}: {error:#}"));
-        built.image.digest
-    });
+    let others = [pod_of_a_random_user().unwrap(), Caller::User(12_345), Caller::Root, pod().unwrap()];
+    let callers = Profile::ALL.map(with).into_iter().chain(others);
+    let digests: Vec<_> = callers
+        .map(|caller| {
+            let shown = caller.to_string();
+            let built = project.build(caller).unwrap_or_else(|error| panic!("{shown}: {error:#}"));
+            built.image.digest
+        })
+        .collect();
     assert!(digests.iter().all(|digest| *digest == digests[0]), "{digests:?}");
 }

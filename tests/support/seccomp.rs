@@ -12,16 +12,35 @@ pub enum Profile {
     Moby,
     /// Podman's and CRI-O's: it allows `unshare`, `mount`, `setns`, `clone3`, `keyctl` and `pidfd_getfd`.
     ContainersCommon,
+    /// containerd 1.6's (Debian 12), what many clusters' `RuntimeDefault` is; it allows `ptrace` and io_uring.
+    Containerd16,
+    /// containerd 1.7's.
+    Containerd17,
+    /// containerd 2's: io_uring is gone, `clone3` answers ENOSYS.
+    Containerd2,
     /// None at all: only wbuild's own filter is left.
     Unconfined,
 }
 
 impl Profile {
+    /// Every one of them.
+    pub const ALL: [Self; 6] = [
+        Self::Moby,
+        Self::ContainersCommon,
+        Self::Containerd16,
+        Self::Containerd17,
+        Self::Containerd2,
+        Self::Unconfined,
+    ];
+
     /// The `linux.seccomp` value of a runtime configuration; `None` where there is no filter.
     pub fn resolve(self) -> Result<Option<Value>> {
         let text = match self {
             Self::Moby => include_str!("seccomp/moby.json"),
             Self::ContainersCommon => include_str!("seccomp/containers-common.json"),
+            Self::Containerd16 => include_str!("seccomp/containerd-1.6.json"),
+            Self::Containerd17 => include_str!("seccomp/containerd-1.7.json"),
+            Self::Containerd2 => include_str!("seccomp/containerd-2.json"),
             Self::Unconfined => return Ok(None),
         };
         let profile: Value = serde_json::from_str(text).with_context(|| format!("the profile {self:?}"))?;
@@ -83,6 +102,8 @@ mod tests {
         assert!(moby.contains(&"openat".to_owned()));
         assert!(!moby.contains(&"mount".to_owned()) && !moby.contains(&"io_uring_setup".to_owned()));
         assert!(allowed(Profile::ContainersCommon).contains(&"unshare".to_owned()));
+        assert!(allowed(Profile::Containerd16).contains(&"io_uring_setup".to_owned()));
+        assert!(!allowed(Profile::Containerd2).contains(&"io_uring_setup".to_owned()));
         assert_eq!(Profile::Unconfined.resolve().unwrap(), None);
     }
 }
