@@ -157,8 +157,10 @@ pub(crate) fn outputs(
     destinations::open(&read.list, environment)
 }
 
-fn engine() -> Arc<dyn wbuild_monitor::Engine> {
-    Arc::new(wbuild_native::NativeEngine::default())
+fn engine(store: Store) -> Arc<dyn wbuild_monitor::Engine> {
+    let mut engine = wbuild_native::NativeEngine::default();
+    engine.modules = Some(Arc::new(wbuild_wasi::CodeStore::new(store, engine.exe.clone())));
+    Arc::new(engine)
 }
 
 /// Opens the store; the engine is given trees by path, so the path is absolute from here on.
