@@ -7,4 +7,7 @@
 mod archives;
 mod credentials;
 mod guests;
+mod mounts;
+mod policy;
 mod privilege;
+mod shared_trees;

@@ -35,7 +35,6 @@ fn flags_that_are_not_built_yet_are_refused() {
         "--cache-from=x",
         "--load",
         "--provenance=true",
-        "--policy=x",
         "--nonsense",
     ] {
         let attempt = project.try_build(Caller::Root, &[flag]).unwrap();

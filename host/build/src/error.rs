@@ -6,10 +6,12 @@ use std::io;
 use std::path::PathBuf;
 
 use wbuild_layer::RootPath;
-use wbuild_monitor::{EngineError, Exit};
+use wbuild_monitor::{Denials, EngineError, Exit, ReachedLimit};
 use wbuild_plan::{DockerfileError, Span};
+use wbuild_policy::RuleRef;
 use wbuild_store::{LayoutError, RemoteError, StoreError};
 
+use crate::permission::DeniedLine;
 use crate::tree::TreeError;
 
 /// Why a build failed.
@@ -40,6 +42,30 @@ pub enum BuildError {
         /// Why.
         source: Box<EngineError>,
     },
+    /// A mount of a RUN step cannot be made.
+    #[error("{name}: {reason}")]
+    Mount {
+        /// The step.
+        name: String,
+        /// The flag.
+        span: Span,
+        /// Why.
+        reason: String,
+        /// What would do.
+        hint: Option<String>,
+    },
+    /// A RUN step wrote a secret into a file.
+    #[error("{name}: {path} holds the secret {id:?}")]
+    SecretFound {
+        /// The step.
+        name: String,
+        /// The instruction.
+        span: Span,
+        /// The file.
+        path: RootPath,
+        /// The secret's id.
+        id: String,
+    },
     /// COPY, ADD, WORKDIR or USER cannot be done in this tree.
     #[error("{name}")]
     Files {
@@ -56,6 +82,16 @@ pub enum BuildError {
         /// As the Dockerfile names it.
         name: String,
         /// The FROM line or --from flag.
+        span: Span,
+        /// Why.
+        source: Box<RemoteError>,
+    },
+    /// What a URL should give could not be had.
+    #[error("cannot download {url}")]
+    Download {
+        /// The URL.
+        url: String,
+        /// The ADD.
         span: Span,
         /// Why.
         source: Box<RemoteError>,
@@ -104,6 +140,14 @@ pub enum BuildError {
         /// Why.
         source: Box<LayoutError>,
     },
+    /// The root filesystem could not be written.
+    #[error("cannot write the root filesystem to {dest:?}")]
+    Rootfs {
+        /// Where to.
+        dest: PathBuf,
+        /// Why.
+        source: Box<wbuild_layer::UnionError>,
+    },
     /// A file or directory of the host could not be used.
     #[error("cannot {action} {path:?}")]
     Host {
@@ -130,6 +174,42 @@ pub enum BuildError {
     Unplanned {
         /// What.
         what: &'static str,
+    },
+    /// The policy denies lines of the Dockerfile, or what is asked of the build.
+    #[error("the policy denies what this build asks for")]
+    Denied {
+        /// All of them.
+        lines: Vec<DeniedLine>,
+    },
+    /// A RUN step failed after the policy had denied it something.
+    #[error("{name} {}, denied by policy", ended(*exit))]
+    StepDenied {
+        /// The step.
+        name: String,
+        /// The instruction.
+        span: Span,
+        /// How the process ended.
+        exit: Exit,
+        /// What was denied.
+        denials: Denials,
+        /// The last lines it printed.
+        tail: Vec<String>,
+    },
+    /// A RUN step reached a limit of the policy and was ended.
+    #[error("{name} reached {} ({})", reached.limit.key(), rule.as_ref().map_or("", |rule| rule.value.as_str()))]
+    PolicyLimit {
+        /// The step.
+        name: String,
+        /// The instruction.
+        span: Span,
+        /// Which limit, and what was measured.
+        reached: ReachedLimit,
+        /// The rule that set it.
+        rule: Option<RuleRef>,
+        /// What was denied before.
+        denials: Denials,
+        /// The last lines it printed.
+        tail: Vec<String>,
     },
     /// The user interrupted, or another stage failed.
     #[error("interrupted")]
@@ -180,6 +260,12 @@ pub enum FilesError {
     Archive {
         /// As the Dockerfile names it.
         written: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A pattern of `--exclude` or `--parents` that cannot be used.
+    #[error("{reason}")]
+    Pattern {
         /// What is wrong with it.
         reason: String,
     },

@@ -33,7 +33,7 @@ mod transfer;
 mod tree;
 mod users;
 
-pub use cache::NoCache;
+pub use cache::{CacheEntry, NamedImages, NoCache, PruneLimits, Pruned, cache_entries, prune, verify_blobs};
 pub use check::{Checked, check, outline, targets};
 pub use commit::CommitError;
 pub use compare::{Difference, Place, compare};

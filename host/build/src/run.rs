@@ -10,14 +10,16 @@ use std::path::{Path, PathBuf};
 use cap_std::fs::Dir;
 use wbuild_layer::{ChangeSet, RootPath};
 use wbuild_monitor::{
-    Cancel, Engine, EngineError, Exit, JournalCheck, Mount, MountAccess, MountSource, MtimeRule, Process,
-    StepSpec,
+    Cancel, Denial, Denials, Engine, EngineError, Exit, JournalCheck, Limit, Mount, MountAccess, MountSource,
+    MtimeRule, Network, Process, Resources, StepRecord, StepSpec,
 };
-use wbuild_plan::{Run, Step};
-use wbuild_policy::Policy;
+use wbuild_plan::{Run, RunNetwork, Stage, Step};
+use wbuild_policy::{Mode, Policy, Ruleset, StepName};
 use wbuild_rootfs::Owner;
 
 use crate::error::BuildError;
+use crate::mounts::Mounted;
+use crate::mounts::secrets::Masked;
 use crate::progress::Running;
 use crate::users::ProcessUser;
 
@@ -38,6 +40,11 @@ pub(crate) struct RunContext<'a> {
     pub(crate) resolv_conf: &'a [u8],
     pub(crate) hostname: &'a str,
     pub(crate) journal_check: JournalCheck,
+    pub(crate) mounted: &'a Mounted,
+    pub(crate) extra_hosts: &'a [(String, String)],
+    pub(crate) limits: &'a [Limit],
+    pub(crate) shm_size: Option<u64>,
+    pub(crate) policy: Policy,
 }
 
 /// Runs the step and returns what it changed.
@@ -54,11 +61,15 @@ pub(crate) fn run(
         process: process(run, context),
         mounts: mounts(run, context)?,
         mtimes: context.mtimes,
-        policy: Policy::default(),
+        policy: context.policy.clone(),
         journal_check: context.journal_check,
+        resources: resources(run, context),
     };
     make_dir(context, "step")?;
-    let result = context.engine.run(&spec, running, context.cancel).map_err(|source| match source {
+    let output = Masked::new(running, &context.mounted.secrets);
+    let result = context.engine.run(&spec, &output, context.cancel);
+    output.flush();
+    let result = result.map_err(|source| match source {
         EngineError::Cancelled => BuildError::Cancelled,
         source => BuildError::Engine { name: step.name.clone(), span: step.span, source: Box::new(source) },
     })?;
@@ -68,15 +79,58 @@ pub(crate) fn run(
     if context.cancel.is_cancelled() {
         return Err(BuildError::Cancelled);
     }
-    match result.exit {
-        Exit::Code(0) => Ok(result.changes),
-        exit => Err(BuildError::Step {
-            name: step.name.clone(),
-            span: step.span,
-            exit,
-            tail: running.last_lines(),
-        }),
+    let (name, span, tail) = (step.name.clone(), step.span, running.last_lines());
+    let StepRecord { denials, reached } = result.record;
+    if let Some(reached) = reached {
+        let rule = context.policy.limit_rule(reached.limit).cloned();
+        return Err(BuildError::PolicyLimit { name, span, reached, rule, denials, tail });
     }
+    match result.exit {
+        Exit::Code(0) => {
+            tell(&denials, context.policy.mode(), running);
+            Ok(result.changes)
+        }
+        exit if denials.list.is_empty() || context.policy.mode() == Mode::Audit => {
+            tell(&denials, context.policy.mode(), running);
+            Err(BuildError::Step { name, span, exit, tail })
+        }
+        exit => Err(BuildError::StepDenied { name, span, exit, denials, tail }),
+    }
+}
+
+/// What the policy says of a RUN.
+pub(crate) fn policy_of(rules: &Ruleset, stage: &Stage, run: &Run) -> Policy {
+    let command = match run.argv.as_slice() {
+        // The shell's own arguments are no part of what the Dockerfile says.
+        [_, flag, line] if flag == "-c" => line.clone(),
+        words => words.join(" "),
+    };
+    rules.for_step(StepName { stage: &stage.name, instruction: "RUN", command: &command })
+}
+
+/// Denials that a step lived with: the user hears of each, and the build goes on.
+fn tell(denials: &Denials, mode: Mode, running: &Running) {
+    let would = if mode == Mode::Audit { "would be denied" } else { "denied" };
+    for Denial { kind, path, explanation, count, .. } in &denials.list {
+        let path = String::from_utf8_lossy(path);
+        let rule = explanation
+            .as_ref()
+            .map(|told| format!(" by {} ({}:{})", told.rule.key, told.rule.file, told.rule.line));
+        let times = if *count > 1 { format!(", {count} times") } else { String::new() };
+        running.note(&format!("policy: {kind} {path} {would}{}{times}", rule.unwrap_or_default()));
+    }
+    if denials.unlisted > 0 {
+        running.note(&format!("policy: {} more attempts {would}", denials.unlisted));
+    }
+}
+
+fn resources(run: &Run, context: &RunContext<'_>) -> Resources {
+    let network = match run.network {
+        RunNetwork::Default if context.policy.network() == wbuild_policy::Network::None => Network::Asked,
+        RunNetwork::Default => Network::Open,
+        RunNetwork::None => Network::None,
+    };
+    Resources { network, limits: context.limits.to_vec() }
 }
 
 fn process(run: &Run, context: &RunContext<'_>) -> Process {
@@ -85,6 +139,11 @@ fn process(run: &Run, context: &RunContext<'_>) -> Process {
     // As runc: only where the image does not set it.
     if !env.iter().any(|entry| entry.starts_with(b"HOME=")) {
         env.push(format!("HOME={}", user.home).into_bytes());
+    }
+    for entry in &context.mounted.env {
+        let name = entry.split_inclusive(|byte| *byte == b'=').next().unwrap_or_default();
+        env.retain(|other| !other.starts_with(name));
+        env.push(entry.clone());
     }
     Process {
         argv: run.argv.iter().map(|arg| arg.clone().into_bytes()).collect(),
@@ -99,7 +158,10 @@ fn process(run: &Run, context: &RunContext<'_>) -> Process {
 
 fn mounts(run: &Run, context: &RunContext<'_>) -> Result<Vec<Mount>, BuildError> {
     let name = context.hostname;
-    let hosts = format!("127.0.0.1\tlocalhost {name}\n::1\tlocalhost ip6-localhost ip6-loopback\n");
+    let mut hosts = format!("127.0.0.1\tlocalhost {name}\n::1\tlocalhost ip6-localhost ip6-loopback\n");
+    for (host, address) in context.extra_hosts {
+        hosts.push_str(&format!("{address}\t{host}\n"));
+    }
     let hostname = format!("{name}\n");
     let mut mounts = Vec::new();
     let provided: [(&str, &[u8], &str); 3] = [
@@ -118,6 +180,14 @@ fn mounts(run: &Run, context: &RunContext<'_>) -> Result<Vec<Mount>, BuildError>
         }
         mounts.push(mount(Run::FILES_DIR, context.scratch.1.join("pipes"), MountAccess::ReadOnly));
     }
+    if let Some(size) = context.shm_size
+        && !context.mounted.mounts.iter().any(|mount| mount.target.as_bytes() == b"dev/shm")
+    {
+        let target = RootPath::new("dev/shm").unwrap_or_default();
+        let source = MountSource::Tmpfs { size: Some(size) };
+        mounts.push(Mount { target, source, access: MountAccess::ReadWrite });
+    }
+    mounts.extend(context.mounted.mounts.iter().cloned());
     Ok(mounts)
 }
 

@@ -3,7 +3,10 @@
 use clap::{Parser, Subcommand};
 
 use crate::build::BuildArgs;
+use crate::cache::CacheArgs;
 use crate::doctor::DoctorArgs;
+use crate::images::{IndexArgs, InspectArgs, PullArgs, PushArgs, VerifyArgs};
+use crate::policy::PolicyArgs;
 use crate::version::VersionArgs;
 
 /// Build OCI images from Dockerfiles without a daemon, without root, without any privilege
@@ -24,6 +27,14 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     #[command(args_override_self = true)]
     Build(Box<BuildArgs>),
+    Push(PushArgs),
+    Pull(PullArgs),
+    Inspect(InspectArgs),
+    Index(IndexArgs),
+    #[command(args_override_self = true)]
+    Verify(Box<VerifyArgs>),
+    Cache(CacheArgs),
     Doctor(DoctorArgs),
+    Policy(PolicyArgs),
     Version(VersionArgs),
 }

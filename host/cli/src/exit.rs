@@ -14,7 +14,6 @@ pub(crate) enum Exit {
     /// The Dockerfile is wrong, or asks for what is not built yet.
     Dockerfile,
     /// The policy denied something the build cannot do without.
-    #[expect(dead_code, reason = "policy files are not read yet; the number is kept for them")]
     Policy,
     /// A limit was hit.
     Limit,

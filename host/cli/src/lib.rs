@@ -7,15 +7,19 @@
 
 mod args;
 mod build;
+mod cache;
 mod doctor;
 mod environment;
 mod exit;
 mod failure;
+mod images;
 mod interrupt;
 mod location;
 mod logging;
 mod out;
+mod policy;
 mod progress;
+mod registry;
 mod terminal;
 mod version;
 
@@ -73,7 +77,14 @@ fn run(cli: &Cli, environment: &Environment) -> Result<(), Failure> {
     logging::start(cli.debug, environment)?;
     match &cli.command {
         Command::Build(args) => build::run(args, environment),
+        Command::Push(args) => images::push(args, environment),
+        Command::Pull(args) => images::pull(args, environment),
+        Command::Inspect(args) => images::inspect(args, environment),
+        Command::Index(args) => images::index(args, environment),
+        Command::Verify(args) => images::verify(args, environment),
+        Command::Cache(args) => cache::run(args, environment),
         Command::Doctor(args) => doctor::run(args, environment),
+        Command::Policy(args) => policy::run(args),
         Command::Version(args) => version::run(args),
     }
 }
@@ -94,6 +105,10 @@ pub fn reference() -> String {
         let name = command.get_name().to_owned();
         let help = command.clone().term_width(100).render_long_help();
         text.push_str(&format!("\n==== wbuild {name} ====\n\n{help}"));
+        for below in command.get_subcommands().filter(|below| below.get_name() != "help") {
+            let help = below.clone().term_width(100).render_long_help();
+            text.push_str(&format!("\n==== wbuild {name} {} ====\n\n{help}", below.get_name()));
+        }
     }
     text
 }

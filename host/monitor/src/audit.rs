@@ -8,7 +8,7 @@ use std::sync::{Mutex, PoisonError};
 
 use rustix::fs::{Mode, OFlags};
 use serde::{Deserialize, Serialize};
-use wbuild_policy::{Access, Explanation, Policy, RuleId};
+use wbuild_policy::{Access, Code, Explanation, Policy, RuleId};
 
 /// So many different denials of a step are kept.
 const MOST: usize = 200;
@@ -35,7 +35,33 @@ pub enum AccessKind {
     Internet,
 }
 
+impl std::fmt::Display for AccessKind {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Read => "read",
+            Self::Write | Self::Place => "write",
+            Self::Move => "rename or link",
+            Self::ExecNative => "execute",
+            Self::ExecModule => "run the module",
+            Self::Internet => "internet socket",
+        })
+    }
+}
+
 impl AccessKind {
+    /// The code of its denial.
+    #[must_use]
+    pub fn code(self, rule: &str) -> Code {
+        match self {
+            Self::ExecNative if rule == "exec.native" => Code::EXEC_NATIVE,
+            Self::ExecNative | Self::ExecModule => Code::EXEC,
+            // A move is denied for what may not be read, or for what may not be changed.
+            Self::Read | Self::Move if rule.starts_with("fs.read") => Code::READ,
+            Self::Read | Self::Write | Self::Move | Self::Place => Code::WRITE,
+            Self::Internet => Code::NETWORK,
+        }
+    }
+
     /// The access of this kind at a path.
     #[must_use]
     pub fn access(self, path: &[u8]) -> Access<'_> {

@@ -20,13 +20,11 @@ mod tests;
 pub use audit::{AccessKind, Denial, Denials};
 pub use credentials::{Capabilities, Capability, CapabilitySet, Credentials, Ids};
 pub use engine::{
-    Cancel, Engine, EngineError, Exit, Mount, MountAccess, MountSource, OutputSink, Process, StepResult,
-    StepSpec, Stream,
+    Cancel, Engine, EngineError, Exit, Limit, LimitedResource, Mount, MountAccess, MountSource, Network,
+    OutputSink, Process, Resources, SecretBytes, ReachedLimit, StepRecord, StepResult, StepSpec, Stream,
 };
 pub use fault::{Broken, Errno, Fault};
-pub use module::{
-    Determinism, Metered, ModuleCompiler, ModuleKind, ModulePlan, ModuleRequest, ModuleRules,
-};
+pub use module::{Determinism, Metered, ModuleCompiler, ModuleKind, ModulePlan, ModuleRequest, ModuleRules};
 pub use monitor::Monitor;
 pub use request::{
     AccessAs, ExecOutcome, Executable, OpenRequest, Opened, OpenedAccess, OpenedFile, Outcome, XattrWrite,
@@ -34,7 +32,9 @@ pub use request::{
 pub use subject::{
     At, Base, Cwd, GuestPath, LastLink, NoViews, Subject, ViewKind, ViewNode, ViewPath, Views, Where,
 };
-pub use wbuild_policy::Policy;
+pub use wbuild_layer::RootPath;
+pub use wbuild_policy::{Limit as PolicyLimit, Limits as PolicyLimits, Policy};
 pub use wbuild_rootfs::{
-    Finished, JournalCheck, Layer, Materialise, MaterialiseError, MtimeRule, Owner, Refusal, Root, RootError,
+    Finished, GraftId, JournalCheck, Layer, Lent, Materialise, MaterialiseError, MtimeRule, Owner, Refusal,
+    Root, RootError,
 };

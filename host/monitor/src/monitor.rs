@@ -9,8 +9,8 @@ use rustix::fs::{Mode, OFlags, ResolveFlags, Statx};
 use wbuild_layer::RootPath;
 use wbuild_policy::Policy;
 use wbuild_rootfs::{
-    Finished, GraftAccess, InodeKey, JournalCheck, Located, MountTable, MtimeRule, Root, RootError, Seat,
-    VIEWS, stat_at,
+    Finished, GraftAccess, GraftId, InodeKey, JournalCheck, Lent, Located, MountTable, MtimeRule, Record,
+    Root, RootError, Scope, Seat, VIEWS, stat_at, stat_fd,
 };
 
 use crate::audit::{Audit, Denials};
@@ -47,6 +47,21 @@ fn graft_access(access: MountAccess) -> GraftAccess {
         MountAccess::ReadOnly => GraftAccess::ReadOnly,
         MountAccess::ReadWrite => GraftAccess::ReadWrite,
     }
+}
+
+/// Where a graft is to appear.
+enum Way {
+    /// At this name in a directory of the tree or of an earlier graft.
+    Name(OwnedFd, CString),
+    /// At this place in a view.
+    View(ViewPath),
+}
+
+const DEV: ViewPath = ViewPath { kind: ViewKind::Dev, rest: Vec::new() };
+
+/// True for `/dev/NAME`.
+fn is_name_in_dev(place: &ViewPath) -> bool {
+    place.kind == ViewKind::Dev && !place.rest.is_empty() && !place.rest.contains(&b'/')
 }
 
 pub(crate) fn joined(mut path: Vec<u8>, name: &[u8]) -> Vec<u8> {
@@ -100,10 +115,53 @@ impl Monitor {
     /// graft. Before the first guest process.
     ///
     /// # Errors
-    /// What Linux answers for such a path; ENOTDIR or EISDIR if what stands there is of another type than the source; EBUSY in a view.
-    pub fn graft(&mut self, target: &GuestPath, source: OwnedFd, access: MountAccess) -> Result<(), Fault> {
-        let (dir, name) = self.way_to(target)?;
-        Ok(self.mounts.graft(&self.root, dir.as_fd(), &name, source, graft_access(access))?)
+    /// What Linux answers for such a path; ENOTDIR or EISDIR if what stands there is of another type than the source; EBUSY in a view but for
+    /// a name in /dev itself.
+    pub fn graft(
+        &mut self,
+        target: &GuestPath,
+        source: OwnedFd,
+        access: MountAccess,
+    ) -> Result<GraftId, Fault> {
+        match self.way_to(target)? {
+            Way::Name(dir, name) => {
+                Ok(self.mounts.graft(&self.root, dir.as_fd(), &name, source, graft_access(access))?)
+            }
+            Way::View(place) => self.graft_in_view(&place, source, access),
+        }
+    }
+
+    /// Says what the root of a graft pretends to be. Before the first guest process.
+    ///
+    /// # Errors
+    /// The host's.
+    pub fn describe_graft(
+        &self,
+        graft: GraftId,
+        source: BorrowedFd<'_>,
+        (uid, gid): (u32, u32),
+        mode: u32,
+    ) -> Result<(), Fault> {
+        let stat = stat_fd(source)?;
+        let scope = Scope::Graft(graft);
+        self.root.records().set(&stat, Record { uid, gid, mode, scope, ..Record::implied(&stat) });
+        Ok(())
+    }
+
+    /// Takes over what is recorded of a captured tree that is grafted. Before the first guest process.
+    pub fn borrow_records(&mut self, other: &Root, graft: GraftId) -> Lent {
+        if !other.may_hold_fifos() {
+            self.mounts.is_free_of_fifos(graft);
+        }
+        self.root.borrow_records(other, graft)
+    }
+
+    /// Persists in a captured tree, opened anew, what is recorded of it now. After the last guest process.
+    ///
+    /// # Errors
+    /// The host's, with the path.
+    pub fn return_records(&self, other: &Root, lent: Lent) -> Result<(), RootError> {
+        self.root.return_records(other, lent)
     }
 
     /// Grafts what `source` (`O_PATH`) is open on over a place in a view (`/dev/shm`), which the views show as a directory.
@@ -115,9 +173,22 @@ impl Monitor {
         place: &ViewPath,
         source: OwnedFd,
         access: MountAccess,
-    ) -> Result<(), Fault> {
+    ) -> Result<GraftId, Fault> {
         let path = place.to_guest_path();
         Ok(self.mounts.graft_in_view(&self.root, path, source, graft_access(access))?)
+    }
+
+    /// Takes the grafts off, if they are on. Every guest process is gone by now.
+    ///
+    /// # Errors
+    /// The host's, with the path.
+    pub fn unmount(&mut self) -> Result<(), RootError> {
+        let root = &self.root;
+        self.mounts.clear(root).map_err(|source| RootError::Host {
+            action: "remove the mounts of",
+            path: root.path().to_owned(),
+            source,
+        })
     }
 
     /// Ends the step: takes the grafts off, reads the journal, persists the records. Every guest process is gone by now.
@@ -125,15 +196,17 @@ impl Monitor {
     /// # Errors
     /// The host's, with the path; what the journal missed, if that was to be checked.
     pub fn finish(mut self, rule: MtimeRule) -> Result<(Finished, Root), RootError> {
+        self.unmount()?;
         let root = &self.root;
-        self.mounts.clear(root).map_err(|source| RootError::Host {
-            action: "remove the mounts of",
-            path: root.path().to_owned(),
-            source,
-        })?;
         let finished = root.finish(rule)?;
         root.persist()?;
         Ok((finished, self.root))
+    }
+
+    /// By how many bytes the files of the tree that were touched have grown since the step began; counted no further than `enough`.
+    #[must_use]
+    pub fn growth(&self, enough: u64) -> u64 {
+        self.root.growth(enough)
     }
 
     /// What policy has denied so far.
@@ -223,12 +296,12 @@ impl Monitor {
     /// The guest's view of an inode.
     pub(crate) fn seen(&self, node: &Node) -> Statx {
         let mut stat = node.stat;
-        self.root.records().show(&mut stat);
+        self.root.show(&mut stat);
         stat
     }
 
     /// The directory of a graft's place and its name there, with placeholders made for what is missing.
-    fn way_to(&mut self, target: &GuestPath) -> Result<(OwnedFd, CString), Fault> {
+    fn way_to(&mut self, target: &GuestPath) -> Result<Way, Fault> {
         let credentials = Credentials::initial(0, 0, Vec::new());
         let components: Vec<&[u8]> =
             target.as_bytes().split(|b| *b == b'/').filter(|c| !c.is_empty()).collect();
@@ -246,13 +319,18 @@ impl Monitor {
             let at = At { base: Base::Root, path: &path };
             let last = index + 1 == components.len();
             match self.reach(&subject, at, Goal::OrPlace(LastLink::Follow), ResolveFlags::empty())? {
+                Reached::View(place) if last && is_name_in_dev(&place) => return Ok(Way::View(place)),
+                Reached::View(place) if place == DEV => {}
                 Reached::View(_) | Reached::Object(_) => return Err(Errno::BUSY.into()),
-                Reached::Node(node) if last => return self.seat_of(&node),
+                Reached::Node(node) if last => {
+                    let (dir, name) = self.seat_of(&node)?;
+                    return Ok(Way::Name(dir, name));
+                }
                 Reached::Node(_) => {}
                 Reached::Place(place) => {
                     let name = place.name([Errno::BUSY; 3])?.to_owned();
                     if last {
-                        return Ok((place.dir.fd, name));
+                        return Ok(Way::Name(place.dir.fd, name));
                     }
                     self.mounts.make_way(&self.root, place.dir.fd.as_fd(), &name)?;
                 }

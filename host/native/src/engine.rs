@@ -12,7 +12,10 @@ use std::sync::Arc;
 
 use rustix::pipe::PipeFlags;
 use wbuild_broker::exec::Strategy;
-use wbuild_monitor::{Cancel, Engine, EngineError, ModuleCompiler, OutputSink, StepResult, StepSpec};
+use wbuild_monitor::{
+    Cancel, Engine, EngineError, Exit, ModuleCompiler, OutputSink, PolicyLimit, ReachedLimit, StepRecord,
+    StepResult, StepSpec,
+};
 
 use crate::modules;
 use crate::output::{Seen, Watched};
@@ -66,6 +69,7 @@ impl Engine for NativeEngine {
             watched.wait_for_the_end().map_err(|error| broken("cannot wait for its processes", error))?;
             match seen.map_err(|error| broken("cannot hear its supervisor", error))? {
                 Seen::Cancelled => Err(EngineError::Cancelled),
+                Seen::Flooded(measured) => Ok(flooded(measured)),
                 Seen::Answer(None) => Err(EngineError::Broken {
                     step: spec.name.clone(),
                     detail: format!("its supervisor ended without an answer ({status})"),
@@ -76,6 +80,17 @@ impl Engine for NativeEngine {
     }
 }
 
+/// The result of a step that was killed for what it printed.
+fn flooded(measured: u64) -> StepResult {
+    let reached = Some(ReachedLimit { limit: PolicyLimit::Log, measured });
+    StepResult {
+        exit: Exit::Signal(9),
+        changes: Default::default(),
+        notes: Vec::new(),
+        record: StepRecord { reached, ..StepRecord::default() },
+    }
+}
+
 fn settle(spec: &StepSpec, outcome: Outcome) -> Result<StepResult, EngineError> {
     match outcome {
         Outcome::Done(result) => Ok(*result),
@@ -83,6 +98,10 @@ fn settle(spec: &StepSpec, outcome: Outcome) -> Result<StepResult, EngineError> 
             Err(EngineError::Start { program, source: std::io::Error::from_raw_os_error(errno) })
         }
         Outcome::Host { mechanism, hint } => Err(EngineError::Host { mechanism, hint }),
+        Outcome::NotMounted { target, errno } => {
+            Err(EngineError::Mount { target, source: std::io::Error::from_raw_os_error(errno) })
+        }
+        Outcome::Exceeded { limit } => Err(EngineError::Limit { limit }),
         Outcome::Broken { detail } => Err(EngineError::Broken { step: spec.name.clone(), detail }),
     }
 }
@@ -120,7 +139,14 @@ impl NativeEngine {
         let mut given = vec![their_lifeline.as_fd(), guest_stdout.as_fd(), guest_stderr.as_fd()];
         given.extend(their_asking.as_ref().map(AsFd::as_fd));
         let sent = wire::send(&control, &launch, &given);
-        let watched = Watched { control, stdout: Some(stdout), stderr: Some(stderr), lifeline };
+        let watched = Watched {
+            control,
+            stdout: Some(stdout),
+            stderr: Some(stderr),
+            lifeline,
+            most: spec.policy.limits().log,
+            printed: 0,
+        };
         match sent {
             Ok(()) => Ok((child, watched, asked)),
             Err(error) => {

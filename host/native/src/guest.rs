@@ -12,7 +12,7 @@ use std::os::unix::net::UnixStream;
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use rustix::process::{DumpableBehavior, Resource, Rlimit};
-use wbuild_monitor::Process;
+use wbuild_monitor::{Limit, LimitedResource, Process};
 
 use crate::confine::{self, Places};
 use crate::wire::{self, Boot, Stage};
@@ -20,6 +20,7 @@ use crate::wire::{self, Boot, Stage};
 /// What the first guest process is made of.
 pub(crate) struct Embryo<'a> {
     pub(crate) process: &'a Process,
+    pub(crate) limits: &'a [Limit],
     pub(crate) places: &'a Places,
     pub(crate) program: &'a [wbuild_sys::seccomp::RawInstruction],
     pub(crate) stdout: &'a OwnedFd,
@@ -42,6 +43,7 @@ pub(crate) fn run(embryo: &Embryo<'_>) -> ! {
 fn become_guest(embryo: &Embryo<'_>) -> Result<Infallible, Boot> {
     let failed = |stage| move |errno: Errno| Boot::Failed { stage, errno: errno.raw_os_error() };
     prepare(embryo).map_err(failed(Stage::Process))?;
+    limit(embryo.limits).map_err(failed(Stage::Limits))?;
     confine::guest(embryo.places).map_err(failed(Stage::Landlock))?;
     let listener = wbuild_sys::seccomp::install(embryo.program).map_err(failed(Stage::Filter))?;
     let pid = rustix::process::getpid().as_raw_nonzero().get();
@@ -68,6 +70,35 @@ fn prepare(embryo: &Embryo<'_>) -> Result<(), Errno> {
     rustix::stdio::dup2_stdin(&null)?;
     rustix::stdio::dup2_stdout(embryo.stdout)?;
     rustix::stdio::dup2_stderr(embryo.stderr)
+}
+
+/// Sets the limits of the step, which its processes inherit.
+fn limit(limits: &[Limit]) -> Result<(), Errno> {
+    for Limit { resource, soft, hard } in limits {
+        let wanted = Rlimit { current: *soft, maximum: *hard };
+        rustix::process::setrlimit(resource_of(*resource), wanted)?;
+    }
+    Ok(())
+}
+
+pub(crate) fn resource_of(resource: LimitedResource) -> Resource {
+    match resource {
+        LimitedResource::As => Resource::As,
+        LimitedResource::Core => Resource::Core,
+        LimitedResource::Cpu => Resource::Cpu,
+        LimitedResource::Data => Resource::Data,
+        LimitedResource::Fsize => Resource::Fsize,
+        LimitedResource::Memlock => Resource::Memlock,
+        LimitedResource::Msgqueue => Resource::Msgqueue,
+        LimitedResource::Nice => Resource::Nice,
+        LimitedResource::Nofile => Resource::Nofile,
+        LimitedResource::Nproc => Resource::Nproc,
+        LimitedResource::Rss => Resource::Rss,
+        LimitedResource::Rtprio => Resource::Rtprio,
+        LimitedResource::Rttime => Resource::Rttime,
+        LimitedResource::Sigpending => Resource::Sigpending,
+        LimitedResource::Stack => Resource::Stack,
+    }
 }
 
 fn raise_oom_score() -> Result<(), Errno> {

@@ -9,12 +9,15 @@
 
 mod confine;
 mod engine;
+mod grafts;
 mod guest;
+mod meter;
 mod modules;
 mod output;
 mod reaper;
 pub mod stub;
 mod supervisor;
+mod watch;
 mod wire;
 
 pub use engine::{NativeEngine, SCRATCH_ID};

@@ -20,6 +20,10 @@ pub(crate) struct Watched {
     pub(crate) stderr: Option<OwnedFd>,
     /// Its end says that no process of the step is left.
     pub(crate) lifeline: OwnedFd,
+    /// The most bytes the step may print.
+    pub(crate) most: Option<u64>,
+    /// Bytes it has printed.
+    pub(crate) printed: u64,
 }
 
 /// How the watch ended.
@@ -28,6 +32,8 @@ pub(crate) enum Seen {
     Answer(Option<Outcome>),
     /// The step is to be ended.
     Cancelled,
+    /// It printed more than it may, this many bytes.
+    Flooded(u64),
 }
 
 impl Watched {
@@ -52,22 +58,36 @@ impl Watched {
                 }
             };
             self.drain(output, &mut buffer)?;
+            if self.floods() {
+                return Ok(Seen::Flooded(self.printed));
+            }
             if ready {
                 let answer = wire::receive::<Outcome>(&self.control)?.map(|(outcome, _)| outcome);
                 // Whatever the guest wrote before its end is in the pipes by now.
                 self.drain(output, &mut buffer)?;
-                return Ok(Seen::Answer(answer));
+                return Ok(if self.floods() { Seen::Flooded(self.printed) } else { Seen::Answer(answer) });
             }
         }
+    }
+
+    fn floods(&self) -> bool {
+        self.most.is_some_and(|most| self.printed > most)
     }
 
     /// Reads what there is without waiting.
     fn drain(&mut self, output: &dyn OutputSink, buffer: &mut [u8]) -> std::io::Result<()> {
         for (pipe, stream) in [(&mut self.stdout, Stream::Stdout), (&mut self.stderr, Stream::Stderr)] {
             while let Some(fd) = pipe {
+                // What never stops is left to the caller.
+                if self.most.is_some_and(|most| self.printed > most) {
+                    return Ok(());
+                }
                 match rustix::io::read(&*fd, &mut *buffer) {
                     Ok(0) => *pipe = None,
-                    Ok(length) => output.write(stream, &buffer[..length]),
+                    Ok(length) => {
+                        self.printed += length as u64;
+                        output.write(stream, &buffer[..length]);
+                    }
                     Err(Errno::AGAIN) => break,
                     Err(Errno::INTR) => {}
                     Err(errno) => return Err(errno.into()),

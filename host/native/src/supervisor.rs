@@ -18,17 +18,20 @@ use wbuild_broker::identity::StepId;
 use wbuild_broker::serve::{Broker, Closed};
 use wbuild_broker::{Step, filter};
 use wbuild_monitor::{
-    Broken, Credentials, Cwd, Fault, GuestPath, ModuleRules, Monitor, MountAccess, MountSource, NoViews,
-    Owner, Root, StepResult, StepSpec, Subject, ViewKind, ViewPath, Where,
+    Broken, Fault, ModuleRules, Monitor, MountAccess, Owner, Root, RootError, StepRecord, StepResult,
+    StepSpec, ViewKind, ViewPath,
 };
 use wbuild_sys::notify::Listener;
 use wbuild_sys::process::Forked;
 
 use crate::confine::{self, Fence, Places};
+use crate::grafts::{self, Backing, Loan};
 use crate::guest::Embryo;
+use crate::meter::{self, Measured, Meter};
 use crate::modules::Requests;
 use crate::reaper::Ends;
 use crate::stub::{INTERPRETERS, STUB};
+use crate::watch::{Held, Watch};
 use crate::wire::{self, Boot, Launch, Outcome, Reaped, Stage, StrategyChoice};
 
 /// The first argument by which the binary knows that it is a supervisor.
@@ -52,6 +55,17 @@ enum Failure {
     Told(Outcome),
     /// There is no parent to hear it.
     Alone,
+}
+
+impl From<grafts::NotGrafted> for Failure {
+    fn from(not: grafts::NotGrafted) -> Self {
+        match not {
+            grafts::NotGrafted::Refused { target, errno } => {
+                Self::Told(Outcome::NotMounted { target, errno: errno.raw_os_error() })
+            }
+            grafts::NotGrafted::Broken(broken) => broken.into(),
+        }
+    }
 }
 
 impl From<Broken> for Failure {
@@ -87,7 +101,8 @@ fn supervise(control: &UnixStream) -> Result<Outcome, Failure> {
         return Err(Failure::Alone);
     };
     let modules = descriptors.next().map(Requests::over);
-    let Launch { spec, strategy, identity } = launch;
+    let Launch { mut spec, strategy, identity } = launch;
+    meter::hold(&mut spec.resources.limits, spec.policy.limits());
     rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable).map_err(broken("cannot hide"))?;
     wbuild_sys::process::keep_inherited_descriptors_out_of_children()
         .map_err(broken("cannot mark inherited descriptors"))?;
@@ -106,7 +121,8 @@ fn supervise(control: &UnixStream) -> Result<Outcome, Failure> {
         confine::supervisor(&places).map_err(broken("cannot enter the supervisor's Landlock domain"))?;
 
     let cookie = random()?;
-    let program: Vec<_> = filter::program(cookie).iter().map(|i| (i.code, i.jt, i.jf, i.k)).collect();
+    let program: Vec<_> =
+        filter::program(cookie, spec.resources.network).iter().map(|i| (i.code, i.jt, i.jf, i.k)).collect();
     let sockets = || UnixStream::pair().map_err(|error| Broken::new("cannot make a socket pair", error));
     let ((boot, embryo_boot), (report, reaper_report)) = (sockets()?, sockets()?);
     let (life_read, life) =
@@ -118,6 +134,7 @@ fn supervise(control: &UnixStream) -> Result<Outcome, Failure> {
         let ends = Ends { life: life_read, report: reaper_report };
         let embryo = Embryo {
             process: &spec.process,
+            limits: &spec.resources.limits,
             places: &places,
             program: &program,
             stdout: &stdout,
@@ -169,7 +186,7 @@ impl Running<'_> {
             Err(outcome) => return Ok(outcome),
         };
         let mut notes = notes(&parts);
-        let (step, tag) = assemble(spec, places, parts)?;
+        let (step, tag, loans) = assemble(spec, places, parts)?;
         step.identities
             .carrier()
             .write(pid, tag)
@@ -179,30 +196,62 @@ impl Running<'_> {
         let end = Box::new(move || drop(life.lock().unwrap_or_else(PoisonError::into_inner).take()));
         let broker = Broker::new(listener, step, end);
         broker.start().map_err(|error| Broken::new("cannot start the broker's threads", error))?;
+        let life = Arc::clone(&self.life);
+        let end = move || drop(life.lock().unwrap_or_else(PoisonError::into_inner).take());
+        let watch = Watch::start(held(spec, places)?, end)
+            .map_err(|error| Broken::new("cannot watch the step's mounts", error))?;
+        let meter = self.meter(spec, &broker)?;
         go(&self.boot)?;
 
-        let reaped = self.wait()?;
+        let reaped = self.wait();
+        let growth = |enough| broker.look(|step| step.monitor.growth(enough)).unwrap_or_default();
+        let reached = meter.stop(spec.policy.limits(), &growth);
+        let exceeded = watch.stop();
+        let reaped = reaped?;
         let Closed { step, broken } = broker.close();
         if let Some(broken) = broken {
             return Err(broken.into());
         }
-        let step = step.ok_or_else(|| Broken::because("the broker was closed before its step ended"))?;
+        let mut step = step.ok_or_else(|| Broken::because("the broker was closed before its step ended"))?;
+        let told = |error: RootError| Failure::Told(Outcome::Broken { detail: describe(&error) });
+        step.monitor.unmount().map_err(told)?;
+        grafts::give_back(&step.monitor, loans).map_err(told)?;
+        if let Some(limit) = exceeded {
+            return Ok(Outcome::Exceeded { limit });
+        }
+        let record = StepRecord { denials: step.monitor.denials(), reached };
         if let Ok(Some((Boot::ExecFailed { errno }, _))) = wire::receive(&self.boot) {
+            // Denied, it has a result: what was denied.
+            if !record.denials.list.is_empty() {
+                return Ok(denied_start(record, notes));
+            }
             let program = spec.process.argv.first().map(|name| String::from_utf8_lossy(name).into_owned());
             return Ok(Outcome::NotStarted { program: program.unwrap_or_default(), errno });
         }
-        let (finished, _root) = step
-            .monitor
-            .finish(spec.mtimes)
-            .map_err(|error| Failure::Told(Outcome::Broken { detail: describe(&error) }))?;
+        let (finished, _root) = step.monitor.finish(spec.mtimes).map_err(told)?;
         if reaped.killed > 0 {
             notes.push(format!("{} processes were still there at the end and were killed", reaped.killed));
         }
         for socket in &finished.sockets {
             notes.push(format!("the socket {socket} is not in the layer"));
         }
-        let result = StepResult { exit: reaped.exit.into(), changes: finished.changes, notes };
+        let result = StepResult { exit: reaped.exit.into(), changes: finished.changes, notes, record };
         Ok(Outcome::Done(Box::new(result)))
+    }
+
+    /// Measures what the step's policy limits.
+    fn meter(&self, spec: &StepSpec, broker: &Arc<Broker>) -> Result<Meter, Broken> {
+        let (life, broker) = (Arc::clone(&self.life), Arc::downgrade(broker));
+        let measured = Measured {
+            limits: *spec.policy.limits(),
+            reaper: self.reaper,
+            growth: Box::new(move |enough| {
+                let look = |broker: Arc<Broker>| broker.look(|step| step.monitor.growth(enough));
+                broker.upgrade().and_then(look).unwrap_or_default()
+            }),
+            end: Box::new(move || drop(life.lock().unwrap_or_else(PoisonError::into_inner).take())),
+        };
+        Meter::start(measured).map_err(|error| Broken::new("cannot measure the step", error))
     }
 
     /// Waits until the first process has its filter: its id and the listener.
@@ -266,6 +315,12 @@ impl Running<'_> {
     }
 }
 
+/// The result of a step whose first program policy denied: what a shell answers for a program that may not be run.
+fn denied_start(record: StepRecord, notes: Vec<String>) -> Outcome {
+    let exit = wbuild_monitor::Exit::Code(126);
+    Outcome::Done(Box::new(StepResult { exit, changes: Default::default(), notes, record }))
+}
+
 fn go(boot: &UnixStream) -> Result<(), Broken> {
     use std::io::Write;
     let mut boot = boot;
@@ -274,6 +329,10 @@ fn go(boot: &UnixStream) -> Result<(), Broken> {
 
 fn not_ready(stage: Stage, errno: Errno) -> Outcome {
     match stage {
+        Stage::Limits => Outcome::Host {
+            mechanism: format!("the limits that --ulimit asks for ({errno})"),
+            hint: "a hard limit can only be lowered; `ulimit -H -a` shows those of this process".into(),
+        },
         Stage::Process => Outcome::Broken { detail: format!("cannot prepare the first process: {errno}") },
         Stage::Landlock => {
             Outcome::Broken { detail: format!("cannot enter the guest's Landlock domain: {errno}") }
@@ -310,17 +369,15 @@ fn assemble(
     spec: &StepSpec,
     places: &Places,
     parts: Parts,
-) -> Result<(Step, wbuild_broker::identity::Tag), Failure> {
+) -> Result<(Step, wbuild_broker::identity::Tag, Vec<Loan>), Failure> {
     let told = |error: &dyn std::error::Error| Failure::Told(Outcome::Broken { detail: describe(error) });
     let mut monitor = Monitor::for_step(parts.root, spec.policy.clone(), spec.journal_check)
         .map_err(|error| told(&error))?;
-    for (mount, source) in spec.mounts.iter().zip(&places.grafts) {
-        let target = [b"/", mount.target.as_bytes()].concat();
-        let target = GuestPath::new(target).map_err(|fault| told(&fault))?;
-        let source = source.try_clone().map_err(|error| told(&error))?;
-        monitor.graft(&target, source, mount.access).map_err(|fault| told(&fault))?;
+    // First: a mount may lie in it, or cover it.
+    if !spec.mounts.iter().any(|mount| mount.target.as_bytes() == b"dev/shm") {
+        make_shm(&mut monitor, places).map_err(|fault| told(&fault))?;
     }
-    make_shm(&mut monitor, places).map_err(|fault| told(&fault))?;
+    let loans = grafts::graft(&mut monitor, &spec.mounts, &places.grafts)?;
     let mut execs = Execs::new(parts.strategy, STUB, &INTERPRETERS, parts.cookie)?;
     if let Some(requests) = parts.modules {
         let engine = places.engine.try_clone().map_err(|error| told(&error))?;
@@ -330,18 +387,29 @@ fn assemble(
     #[expect(clippy::cast_possible_truncation, reason = "any 32 bits of a random number tell steps apart")]
     let id = StepId::new(random()? as u32);
     let scratch = descriptor_path(&places.scratch);
-    Ok(Step::new(monitor, &spec.process, scratch.as_ref(), id, execs)?)
+    let (mut step, tag) = Step::new(monitor, &spec.process, scratch.as_ref(), id, execs)?;
+    step.views.show_mounts(grafts::shown(&spec.mounts));
+    Ok((step, tag, loans))
+}
+
+/// The mounts whose size is limited.
+fn held(spec: &StepSpec, places: &Places) -> Result<Vec<Held>, Broken> {
+    let mut held = Vec::new();
+    for (mount, source) in spec.mounts.iter().zip(&places.grafts) {
+        let Backing::Tmpfs { size: Some(most) } = source.backing else { continue };
+        let dir = rustix::io::fcntl_dupfd_cloexec(&source.fd, 0)
+            .map_err(|errno| Broken::new("cannot watch a mount", errno))?;
+        held.push(Held { dir, target: mount.target.to_string(), most });
+    }
+    Ok(held)
 }
 
 /// The step's own /dev/shm, writable by all its users.
 fn make_shm(monitor: &mut Monitor, places: &Places) -> Result<(), Fault> {
     let place = ViewPath { kind: ViewKind::Dev, rest: b"shm".to_vec() };
     let source = rustix::io::fcntl_dupfd_cloexec(&places.shm, 0)?;
-    monitor.graft_in_view(&place, source, MountAccess::ReadWrite)?;
-    let credentials = Credentials::initial(0, 0, Vec::new());
-    let cwd = Cwd::Dir(monitor.root_fd());
-    let subject = Subject { credentials: &credentials, umask: 0, cwd, views: &NoViews };
-    monitor.chmod(&subject, Where::Fd(places.shm.as_fd()), 0o1777).map(drop)
+    let id = monitor.graft_in_view(&place, source, MountAccess::ReadWrite)?;
+    monitor.describe_graft(id, places.shm.as_fd(), (0, 0), 0o1777)
 }
 
 /// A path that leads to what `fd` is open on, whatever the rights of this process on the way there.
@@ -355,13 +423,13 @@ fn places(spec: &StepSpec) -> Result<Places, Failure> {
     let open = |path: &std::path::Path| {
         confine::open_path(path).map_err(broken(format!("cannot open {}", path.display())))
     };
-    let mut grafts = Vec::new();
-    for (index, mount) in spec.mounts.iter().enumerate() {
-        grafts.push(match &mount.source {
-            MountSource::Host(path) => open(path)?,
-            MountSource::Tmpfs => open(&scratch_dir(spec, &format!("tmpfs-{index}"))?)?,
-        });
-    }
+    let make = |name: &str| {
+        scratch_dir(spec, name).map_err(|failure| match failure {
+            Failure::Told(Outcome::Broken { detail }) => Broken::because(detail),
+            Failure::Told(_) | Failure::Alone => Broken::because("cannot make a directory"),
+        })
+    };
+    let grafts = grafts::open(spec, &make)?;
     Ok(Places {
         tree: open(&spec.tree.join("fs"))?,
         store: open(&spec.tree)?,

@@ -24,8 +24,6 @@ codes! {
          registry and tag or digest.";
     IMAGE_DIGEST = "P0102", "image without a digest",
         "sources.images.require has \"digest\": every reference names its content (image@sha256:..), so that nobody can change what it means.";
-    IMAGE_PIN = "P0103", "image is not the pinned one",
-        "sources.images.pin gives the digest this reference must have; the registry answered another one.";
     HTTP = "P0111", "URL denied by policy",
         "ADD fetches a URL that sources.http does not allow, or without what sources.http.require asks for.";
     GIT = "P0121", "git repository denied by policy",

@@ -2,7 +2,6 @@
 //!
 //! A value of a rule remembers where it stands. Nothing is checked here but shapes; unknown keys are errors.
 
-use std::collections::BTreeMap;
 use std::ops::Range;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator};
@@ -93,8 +92,6 @@ pub(crate) struct Images {
     pub(crate) deny: List,
     /// digest: every reference names one.
     pub(crate) require: Vec<Item<ImageRequirement>>,
-    /// The digest a reference must resolve to.
-    pub(crate) pin: BTreeMap<String, Item<String>>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
@@ -277,6 +274,7 @@ pub enum Degrade {
 
 /// Keys of the vocabulary that are not enforced yet: a rule that would be read and not kept is an error.
 pub(crate) const LATER: &[(&str, &str)] = &[
+    ("pin", "digests of references are not enforced yet; name them in FROM and give require = [\"digest\"]"),
     ("cache", "the build cache does not take rules yet"),
     ("context", "rules on the build context are not enforced yet; use .dockerignore"),
     ("env", "rules on the environment are not enforced yet"),

@@ -141,23 +141,6 @@ impl Ruleset {
         denied
     }
 
-    /// Whether an image that was resolved is the pinned one.
-    #[must_use]
-    pub fn pinned(&self, reference: &str, digest: &str) -> Vec<Denied> {
-        let pins = self.files.iter().filter_map(|loaded| {
-            let images = loaded.file.sources.images.as_ref()?;
-            images.pin.get(reference).map(|item| (loaded, item))
-        });
-        pins.filter(|(_, item)| item.value != digest)
-            .map(|(loaded, item)| Denied {
-                code: Code::IMAGE_PIN,
-                tried: format!("image {reference}, which is {digest} now"),
-                rule: rule_of(loaded, "sources.images.pin", &item.value, &item.span),
-                allow: format!("sources.images.pin.{reference:?} = {digest:?}"),
-            })
-            .collect()
-    }
-
     /// Whether ADD may fetch a URL.
     #[must_use]
     pub fn http(&self, url: &str, checksum: Option<&str>) -> Vec<Denied> {

@@ -104,9 +104,6 @@ impl Shown<'_> {
             for item in &section.require {
                 self.line("require += [\"digest\"]".to_owned(), item);
             }
-            for (reference, item) in &section.pin {
-                self.line(format!("pin.{reference:?} = {:?}", item.value), item);
-            }
         }
         if let Some(section) = &sources.http {
             self.heading("[sources.http]");

@@ -112,6 +112,17 @@ impl Policy {
         self.clauses.is_empty() && self.limits.is_empty()
     }
 
+    /// What of the policy can change what a step makes, as text for a cache key; `default` where no rule concerns the step.
+    #[must_use]
+    pub fn fingerprint(&self) -> String {
+        if self.is_open() {
+            return "default".to_owned();
+        }
+        // Every field has a representation: this cannot fail, and a failure would only run the step.
+        serde_json::to_string(&(&self.mode, &self.clauses, &self.limits))
+            .unwrap_or_else(|error| error.to_string())
+    }
+
     /// Whether what is denied fails or is only recorded.
     #[must_use]
     pub fn mode(&self) -> Mode {

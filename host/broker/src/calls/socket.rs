@@ -42,6 +42,16 @@ pub(crate) fn socket(call: &mut Call<'_>) -> Result<Reply, Fault> {
     Ok(Reply::Fd(made, FdFlags::from_open_flags(u64::from(kind & CLOEXEC))))
 }
 
+/// socket(AF_INET | AF_INET6, ..) where a policy says whether the step may have one. The families, types and protocols that the kernel
+/// makes stand in the table.
+///
+/// # Errors
+/// EACCES where it may not.
+pub(crate) fn internet(call: &mut Call<'_>) -> Result<Reply, Fault> {
+    call.step().monitor.permit_internet(Some(call.task().tgid()))?;
+    Ok(Reply::Continue)
+}
+
 /// socketpair(AF_UNIX, SOCK_DGRAM, protocol, pair): a pair of SOCK_SEQPACKET, which keeps messages apart as well and takes no
 /// address with them. It differs where an end is closed: the other reads an end of file.
 ///

@@ -10,6 +10,7 @@ mod assemble;
 mod tests;
 
 use rustix::io::Errno;
+use wbuild_monitor::Network;
 
 use crate::table::{self, Action, Case, Condition, Row, Test};
 use assemble::{Assembler, Label};
@@ -71,7 +72,7 @@ struct Run {
 /// # Panics
 /// Never for the shipped table: a test compiles it.
 #[must_use]
-pub fn program(cookie: u64) -> Vec<Instruction> {
+pub fn program(cookie: u64, network: Network) -> Vec<Instruction> {
     let mut asm = Assembler::default();
     asm.load(DATA_ARCH);
     let ours = asm.label();
@@ -79,8 +80,33 @@ pub fn program(cookie: u64) -> Vec<Instruction> {
     asm.answer(errno_verdict(Errno::NOSYS));
     asm.place(ours);
     asm.load(DATA_NR);
+    match network {
+        Network::Open => {}
+        Network::None => gate_internet(&mut asm, errno_verdict(Errno::AFNOSUPPORT)),
+        Network::Asked => gate_internet(&mut asm, RET_USER_NOTIF),
+    }
     search(&mut asm, &runs(), cookie);
     asm.finish()
+}
+
+/// `RUN --network=none`, or a policy: no socket of the internet families is made without `verdict`, so there is nothing to connect, bind or send with.
+/// The number is loaded.
+fn gate_internet(asm: &mut Assembler, verdict: u32) {
+    let Some(number) = table::all().find(|row| row.name == "socket").and_then(|row| row.numbers.here())
+    else {
+        return;
+    };
+    let (other, internet) = (asm.label(), asm.label());
+    asm.jump_unless_equal(number, other);
+    asm.load(DATA_ARGS);
+    for family in table::INTERNET {
+        asm.jump_if_equal(family, internet);
+    }
+    asm.load(DATA_NR);
+    asm.jump(other);
+    asm.place(internet);
+    asm.answer(verdict);
+    asm.place(other);
 }
 
 /// All numbers from 0 up, in runs: neighbours with the same verdict and no cases are one.

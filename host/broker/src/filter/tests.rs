@@ -75,7 +75,7 @@ fn interesting(row: &Row) -> Vec<u64> {
 
 #[test]
 fn program_fits_the_kernel() {
-    let program = program(COOKIE);
+    let program = program(COOKIE, Network::Open);
     assert!(program.len() <= MAX_INSTRUCTIONS, "{} instructions", program.len());
     for (at, instruction) in program.iter().enumerate() {
         let furthest = match instruction.code {
@@ -89,7 +89,7 @@ fn program_fits_the_kernel() {
 
 #[test]
 fn every_number_gets_the_tables_verdict() {
-    let program = program(COOKIE);
+    let program = program(COOKIE, Network::Open);
     let numbers = (0..700).chain([0x4000_0000, 0x4000_0001, 0x4000_0000 + 257, u32::MAX, u32::MAX - 1]);
     for nr in numbers {
         let data = Data { nr, arch: ARCHITECTURE, args: [0; 6] };
@@ -99,7 +99,7 @@ fn every_number_gets_the_tables_verdict() {
 
 #[test]
 fn arguments_get_the_tables_verdict() {
-    let program = program(COOKIE);
+    let program = program(COOKIE, Network::Open);
     let mut compared = 0;
     for row in table::all().filter(|row| !row.cases.is_empty()) {
         let Some(nr) = row.numbers.here() else { continue };
@@ -124,7 +124,7 @@ fn arguments_get_the_tables_verdict() {
 
 #[test]
 fn foreign_architectures_have_no_calls() {
-    let program = program(COOKIE);
+    let program = program(COOKIE, Network::Open);
     for arch in [0x4000_0003, 0xc000_00b8, 0] {
         for nr in [0, 1, 59, 257] {
             assert_eq!(run(&program, &Data { nr, arch, args: [0; 6] }), errno_verdict(Errno::NOSYS));
@@ -134,7 +134,7 @@ fn foreign_architectures_have_no_calls() {
 
 #[test]
 fn what_must_be_closed_is_closed() {
-    let program = program(COOKIE);
+    let program = program(COOKIE, Network::Open);
     let verdict_of = |name: &str, args: [u64; 6]| {
         let row = table::all().find(|row| row.name == name).unwrap();
         run(&program, &Data { nr: row.numbers.here().unwrap(), arch: ARCHITECTURE, args })
@@ -185,5 +185,29 @@ fn the_table_knows_each_number_once_and_all_of_them() {
     let known: Vec<u32> = table::all().filter_map(|row| row.numbers.x86_64).collect();
     for number in (0..335).chain(424..464) {
         assert!(known.contains(&number), "x86_64 number {number} has no row");
+    }
+}
+
+#[test]
+fn without_a_network_no_internet_socket_is_made() {
+    let (open, closed) = (program(COOKIE, Network::Open), program(COOKIE, Network::None));
+    let asked = program(COOKIE, Network::Asked);
+    let socket = table::all().find(|row| row.name == "socket").and_then(|row| row.numbers.here()).unwrap();
+    let call = |nr, args| Data { nr, arch: ARCHITECTURE, args };
+    for family in table::INTERNET {
+        for kind in [1, 2, 1 | 0o2_000_000] {
+            // The upper half of an int argument is noise.
+            let data = call(socket, [u64::from(family) | 1 << 40, kind, 0, 0, 0, 0]);
+            assert_eq!(run(&open, &data), RET_ALLOW);
+            assert_eq!(run(&closed, &data), errno_verdict(Errno::AFNOSUPPORT));
+            assert_eq!(run(&asked, &data), RET_USER_NOTIF);
+        }
+    }
+    for nr in 0..600 {
+        for family in [1, 16, 17] {
+            let data = call(nr, [family, 1, 0, 0, 0, 0]);
+            assert_eq!(run(&open, &data), run(&closed, &data), "{nr} {family}");
+            assert_eq!(run(&open, &data), run(&asked, &data), "{nr} {family}");
+        }
     }
 }

@@ -16,7 +16,8 @@ use rustix::io::Errno;
 use wbuild_monitor::{Broken, Fault};
 use wbuild_sys::notify::{Listener, Notice};
 
-use crate::call::{Call, Reply};
+use crate::call::{Call, Handler, Reply};
+use crate::calls::socket;
 use crate::step::Step;
 use crate::table::{self, Action, Row};
 use answer::Answer;
@@ -80,6 +81,11 @@ impl Broker {
         Ok(())
     }
 
+    /// Looks at the step while it runs; `None` once the broker is closed.
+    pub fn look<T>(&self, look: impl FnOnce(&Step) -> T) -> Option<T> {
+        self.step.read().unwrap_or_else(PoisonError::into_inner).as_ref().map(look)
+    }
+
     /// Waits until no handler runs, lets none run any more and gives the step back.
     pub fn close(&self) -> Closed {
         let step = self.step.write().unwrap_or_else(PoisonError::into_inner).take();
@@ -110,6 +116,13 @@ impl Broker {
         let (handler, continues) = match action {
             Some(Action::Broker(handler)) => (handler, Continues::Never),
             Some(Action::Continuing(handler)) => (handler, Continues::Allowed),
+            // Only where the step's policy says who may have one; what the row refuses it refuses there, too.
+            Some(Action::Native) if row.is_some_and(|row| row.asks_for_the_internet(&notice.args)) => {
+                (socket::internet as Handler, Continues::Allowed)
+            }
+            Some(Action::Deny { errno, .. }) if row.is_some_and(|row| row.asks_for_the_internet(&notice.args)) => {
+                return answer.errno(errno);
+            }
             // The filter is made from the same rows, so it does not ask about these.
             Some(Action::Native | Action::Deny { .. }) | None => return answer.errno(Errno::NOSYS),
         };

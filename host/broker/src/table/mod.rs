@@ -13,6 +13,8 @@ mod paths;
 mod processes;
 mod sockets;
 
+pub(crate) use sockets::INTERNET;
+
 use rustix::io::Errno;
 
 use crate::call::Handler;
@@ -92,6 +94,15 @@ impl Row {
     pub fn action_for(&self, args: &[u64; 6], cookie: u64) -> Action {
         let applies = |case: &&Case| case.when.iter().all(|condition| condition.holds(args, cookie));
         self.cases.iter().find(applies).map_or(self.action, |case| case.then)
+    }
+}
+
+impl Row {
+    /// True if a call with these arguments asks for a socket that reaches other machines. Where a policy says who may have one, the filter
+    /// asks about it, whatever the row says.
+    #[expect(clippy::cast_possible_truncation, reason = "an int argument is the low half of its register")]
+    pub(crate) fn asks_for_the_internet(&self, args: &[u64; 6]) -> bool {
+        self.name == "socket" && INTERNET.contains(&(args[0] as u32))
     }
 }
 

@@ -7,6 +7,8 @@ use rustix::io::Errno;
 const UNIX: u32 = 1;
 const INET: u32 = 2;
 const INET6: u32 = 10;
+/// The families that reach other machines.
+pub(crate) const INTERNET: [u32; 2] = [INET, INET6];
 const NETLINK: u32 = 16;
 /// `SOCK_TYPE_MASK`: the rest of the type argument is flags.
 const TYPE: u32 = 0xf;

@@ -12,7 +12,7 @@ use crate::exit::Exit;
 use crate::failure::{Excerpt, Failure, Place};
 
 /// What the user reads of `error`.
-pub(super) fn failure(error: &BuildError, source: &Source) -> Failure {
+pub(crate) fn failure(error: &BuildError, source: &Source) -> Failure {
     let at = |span: &Span| place(source, *span);
     match error {
         BuildError::Dockerfile(wrong) => dockerfile(wrong, source),
@@ -27,7 +27,8 @@ pub(super) fn failure(error: &BuildError, source: &Source) -> Failure {
         BuildError::Engine { span, source: engine, .. } => {
             let exit = match &**engine {
                 EngineError::Host { .. } => Exit::Host,
-                EngineError::Start { .. } => Exit::Step,
+                EngineError::Start { .. } | EngineError::Mount { .. } => Exit::Step,
+                EngineError::Limit { .. } => Exit::Limit,
                 EngineError::Cancelled => Exit::Interrupted,
                 EngineError::Broken { .. } => Exit::Internal,
             };
@@ -43,11 +44,25 @@ pub(super) fn failure(error: &BuildError, source: &Source) -> Failure {
                 failure
             }
         }
+        BuildError::Mount { span, hint, .. } => {
+            let failure = Failure::new(Exit::Step, error.to_string()).at(at(span));
+            match hint {
+                Some(hint) => failure.hint(hint.clone()),
+                None => failure,
+            }
+        }
+        BuildError::SecretFound { span, .. } => Failure::new(Exit::Step, error.to_string())
+            .at(at(span))
+            .hint("no layer was made; a secret can be read from its mount, but not written to the image"),
         BuildError::Files { span, source: files, .. } => {
             let failure = Failure::new(Exit::Step, error.to_string()).because(error.source()).at(at(span));
             files_hint(failure, files)
         }
         BuildError::Pull { span, source: remote, .. } => {
+            let failure = Failure::new(class(remote), error.to_string()).because(error.source()).at(at(span));
+            remote_hint(failure, remote)
+        }
+        BuildError::Download { span, source: remote, .. } => {
             let failure = Failure::new(class(remote), error.to_string()).because(error.source()).at(at(span));
             remote_hint(failure, remote)
         }
@@ -60,9 +75,20 @@ pub(super) fn failure(error: &BuildError, source: &Source) -> Failure {
             .at(at(span))
             .hint("build on a machine of that platform; stages without RUN can be built for any"),
         BuildError::Layout { .. } => Failure::from_error(Exit::Usage, error),
-        BuildError::Export { .. } | BuildError::Host { .. } | BuildError::Store(_) => host(error),
+        BuildError::Export { .. }
+        | BuildError::Rootfs { .. }
+        | BuildError::Host { .. }
+        | BuildError::Store(_) => host(error),
         BuildError::Tree { source: tree, .. } => Failure::from_error(tree_exit(tree), error),
         BuildError::Unplanned { .. } => Failure::from_error(Exit::Internal, error),
+        BuildError::Denied { lines } => super::denials::denied_lines(lines, source),
+        BuildError::StepDenied { span, denials, tail, .. } => {
+            super::denials::step(Failure::new(Exit::Policy, error.to_string()).at(at(span)), denials, tail)
+        }
+        BuildError::PolicyLimit { span, reached, rule, denials, tail, .. } => {
+            let failure = Failure::new(Exit::Limit, error.to_string()).at(at(span));
+            super::denials::limit(failure, *reached, rule.as_ref(), denials, tail)
+        }
         BuildError::Cancelled => Failure::new(Exit::Interrupted, "interrupted"),
     }
 }
@@ -92,7 +118,7 @@ fn host(error: &BuildError) -> Failure {
     Failure::from_error(Exit::Host, error)
 }
 
-fn dockerfile(error: &DockerfileError, source: &Source) -> Failure {
+pub(super) fn dockerfile(error: &DockerfileError, source: &Source) -> Failure {
     let exit = match error {
         DockerfileError::Target { .. } | DockerfileError::Argument { .. } => Exit::Usage,
         _ => Exit::Dockerfile,
@@ -117,9 +143,15 @@ fn files_hint(failure: Failure, error: &FilesError) -> Failure {
     }
 }
 
+/// What the user reads of a registry's failure that no build had.
+pub(crate) fn remote_failure(what: &str, error: &RemoteError) -> Failure {
+    let failure = Failure::new(class(error), what).because(Some(error));
+    remote_hint(failure, error)
+}
+
 fn class(error: &RemoteError) -> Exit {
     match error.class() {
-        ErrorClass::Refused | ErrorClass::Content => Exit::Registry,
+        ErrorClass::Refused | ErrorClass::Missing | ErrorClass::Content => Exit::Registry,
         ErrorClass::Network => Exit::Network,
         ErrorClass::Host => Exit::Host,
     }
@@ -128,7 +160,7 @@ fn class(error: &RemoteError) -> Exit {
 fn remote_hint(failure: Failure, error: &RemoteError) -> Failure {
     match error.class() {
         ErrorClass::Network => failure.hint("this may pass: try again"),
-        ErrorClass::Refused => {
+        ErrorClass::Refused | ErrorClass::Missing => {
             failure.hint("check the name; credentials come from $DOCKER_CONFIG/config.json, ~/.docker/config.json or REGISTRY_AUTH_FILE")
         }
         _ => failure,

@@ -47,7 +47,6 @@ fn wrong_values_are_errors_with_their_line() {
         ("[[step]]\nmatch = { instruction = \"COPY\" }\n", 2),
         ("[dockerfile]\ndeny = [\"ONBILD\"]\n", 2),
         ("[dockerfile]\ndeny_run_flags = [\"mounts\"]\n", 2),
-        ("[sources.images]\npin.\"docker.io/library/debian:12\" = \"sha256:12\"\n", 2),
         ("[output]\nmax_bytes = \"1 GiB\"\n", 2),
         ("[host]\nrequire = [\"landlock>=x\"]\n", 2),
         ("mode = \"permissive\"\n", 1),

@@ -1,0 +1,173 @@
+//! What a policy says of a build outside of its steps: instructions, sources, the image that is made, where it goes.
+//!
+//! Everything that can be said before a byte is fetched is said at once. Images that the command line names (`--build-context`) are
+//! the caller's own word and are not asked about.
+
+use wbuild_dockerfile::{CopyOperand, CopyVerb, Dockerfile, Instruction, Kind, Span};
+use wbuild_oci::{ImageConfig, Reference};
+use wbuild_plan::{ImageOrigin, Plan, Wanted};
+use wbuild_policy::{Denied, Mode, Ruleset};
+
+use crate::error::BuildError;
+use crate::image::Growing;
+use crate::progress::Reporter;
+use crate::request::{BuildRequest, Output};
+
+/// One line of a Dockerfile, or one argument of the build, that a policy denies.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DeniedLine {
+    /// The instruction; `None` where the command line is meant.
+    pub span: Option<Span>,
+    /// What is denied, and by which rule.
+    pub denied: Denied,
+}
+
+fn at(span: Span) -> impl Fn(Denied) -> DeniedLine {
+    move |denied| DeniedLine { span: Some(span), denied }
+}
+
+/// What a policy denies of a Dockerfile as it is written: instructions, flags of RUN, and the sources that hold no variable.
+#[must_use]
+pub fn denied_by(rules: &Ruleset, file: &Dockerfile) -> Vec<DeniedLine> {
+    let mut lines = Vec::new();
+    for instruction in &file.globals {
+        lines.extend(denied_instruction(rules, instruction));
+    }
+    for stage in &file.stages {
+        lines.extend(rules.instruction("FROM").into_iter().map(at(stage.span)));
+        lines
+            .extend(stage.instructions.iter().flat_map(|instruction| denied_instruction(rules, instruction)));
+    }
+    lines
+}
+
+fn denied_instruction(rules: &Ruleset, instruction: &Instruction) -> Vec<DeniedLine> {
+    let mut lines: Vec<DeniedLine> =
+        rules.instruction(&instruction.keyword).into_iter().map(at(instruction.span)).collect();
+    match &instruction.kind {
+        Kind::Run(run) => {
+            let flags =
+                run.flags.iter().flat_map(|flag| rules.run_flag(&flag.name).into_iter().map(at(flag.span)));
+            lines.extend(flags);
+        }
+        Kind::Copy(copy) if copy.verb == CopyVerb::Add => {
+            let checksum =
+                copy.flags.iter().find(|flag| flag.name == "checksum").map(|flag| flag.value.as_str());
+            for source in &copy.sources {
+                let CopyOperand::Path(word) = source else { continue };
+                lines.extend(denied_source(rules, &word.text, checksum).into_iter().map(at(word.span)));
+            }
+        }
+        Kind::OnBuild(trigger) => {
+            let inner = denied_trigger(rules, &trigger.expression);
+            lines.extend(inner.into_iter().map(at(instruction.span)));
+        }
+        _ => {}
+    }
+    lines
+}
+
+/// What a policy denies of a source of ADD; variables are expanded.
+pub(crate) fn denied_source(rules: &Ruleset, source: &str, checksum: Option<&str>) -> Vec<Denied> {
+    let path = source.split(['#', '?']).next().unwrap_or_default();
+    let web = source.starts_with("http://") || source.starts_with("https://");
+    if web && !path.ends_with(".git") {
+        return rules.http(source, checksum);
+    }
+    // git://, ssh://, user@host:path: whatever is no path of the context.
+    if web || source.contains("://") || source.split_once('@').is_some_and(|(_, rest)| rest.contains(':')) {
+        let (repository, version) =
+            source.split_once('#').map_or((source, None), |(name, rest)| (name, rest.split(':').next()));
+        return rules.git(repository, version);
+    }
+    Vec::new()
+}
+
+/// What a policy denies of the text of a trigger.
+fn denied_trigger(rules: &Ruleset, expression: &str) -> Vec<Denied> {
+    // A trigger that cannot be read stops the build when the plan reads it.
+    let Ok(file) = wbuild_dockerfile::parse(format!("FROM scratch\n{expression}\n").as_bytes()) else {
+        return Vec::new();
+    };
+    let inner = file.stages.iter().flat_map(|stage| &stage.instructions);
+    inner.flat_map(|instruction| denied_instruction(rules, instruction)).map(|line| line.denied).collect()
+}
+
+/// The names the image is to be pushed under.
+fn pushed(request: &BuildRequest) -> Vec<&Reference> {
+    let mut names = Vec::new();
+    for output in &request.outputs {
+        if let Output::Registry { names: more, .. } = output {
+            names.extend(request.tags.iter().chain(more));
+        }
+    }
+    names
+}
+
+/// A policy as the builder asks it.
+pub(crate) struct Permission<'a> {
+    pub(crate) rules: &'a Ruleset,
+    pub(crate) reporter: &'a Reporter,
+}
+
+impl Permission<'_> {
+    /// Denies, or in audit mode says what would be denied.
+    fn settle(&self, lines: Vec<DeniedLine>) -> Result<(), BuildError> {
+        if lines.is_empty() {
+            return Ok(());
+        }
+        if self.rules.mode() == Mode::Enforce {
+            return Err(BuildError::Denied { lines });
+        }
+        for line in &lines {
+            let Denied { code, tried, rule, .. } = &line.denied;
+            let message =
+                format!("{code} {}: {tried}, by {} ({}:{})", code.title(), rule.key, rule.file, rule.line);
+            self.reporter.warn(line.span, &message);
+        }
+        Ok(())
+    }
+
+    /// Before anything is fetched: the Dockerfile, and where the image is to go.
+    pub(crate) fn before(&self, file: &Dockerfile, request: &BuildRequest) -> Result<(), BuildError> {
+        let mut lines = denied_by(self.rules, file);
+        for name in pushed(request) {
+            let denied = self.rules.push(&name.to_string(), name.tag().unwrap_or("latest"));
+            lines.extend(denied.into_iter().map(|denied| DeniedLine { span: None, denied }));
+        }
+        self.settle(lines)
+    }
+
+    /// Before images are resolved.
+    pub(crate) fn images(&self, wanted: &[Wanted]) -> Result<(), BuildError> {
+        let registry = wanted.iter().filter(|wanted| wanted.image.origin == ImageOrigin::Registry);
+        let denied = registry.flat_map(|wanted| {
+            let digest = wanted.image.name.split_once('@').map(|(_, digest)| digest);
+            self.rules.image(&wanted.image.name, digest).into_iter().map(at(wanted.span))
+        });
+        self.settle(denied.collect())
+    }
+
+    /// Once an image is resolved: what it does to builds on top of it.
+    pub(crate) fn triggers(&self, span: Span, config: &ImageConfig) -> Result<(), BuildError> {
+        let triggers = config.config.on_build.iter();
+        let denied = triggers.flat_map(|trigger| denied_trigger(self.rules, trigger));
+        self.settle(denied.map(at(span)).collect())
+    }
+
+    /// Before steps run: what the image will be.
+    pub(crate) fn planned(&self, plan: &Plan) -> Result<(), BuildError> {
+        let Some(target) = plan.stages.last() else { return Ok(()) };
+        let labels = &target.config.labels;
+        let denied = self.rules.image_config(&target.config.user, &|name| labels.contains_key(name));
+        self.settle(denied.into_iter().map(at(target.span)).collect())
+    }
+
+    /// Before the image leaves.
+    pub(crate) fn made(&self, image: &Growing) -> Result<(), BuildError> {
+        let layers = image.layers_with_diff_ids();
+        let (layers, bytes) = (layers.len() as u64, layers.iter().map(|(layer, _)| layer.size).sum());
+        let denied = self.rules.size(layers, bytes);
+        self.settle(denied.into_iter().map(|denied| DeniedLine { span: None, denied }).collect())
+    }
+}
