@@ -3,6 +3,8 @@
 //! A blob under its name is complete and was verified when it came in. Opening a store removes what killed processes
 //! left in it and touches nothing that a living one uses.
 
+use crate::lease::{Kept, Lease};
+use crate::moment::Moment;
 use crate::{Expected, Ingest, StoreError, Tree, ingest, record, tree};
 use cap_std::fs::{Dir, File};
 use std::io::{self, Read};
@@ -21,6 +23,8 @@ struct Rooms {
     ingest: Dir,
     trees: Dir,
     records: Dir,
+    leases: Dir,
+    lease: Arc<Lease>,
 }
 
 impl Store {
@@ -33,7 +37,13 @@ impl Store {
             dir.create_dir_all(path).map_err(failed("create", path))?;
             dir.open_dir(path).map_err(failed("open", path))
         };
+        let leases = room("leases")?;
+        ingest::sweep(&leases).map_err(failed("sweep", "leases"))?;
+        // Before anything is looked up.
+        let lease = Arc::new(Lease::new(&leases).map_err(failed("create", "leases"))?);
         let rooms = Rooms {
+            leases,
+            lease,
             blobs: room("blobs/sha256")?,
             ingest: room("ingest")?,
             trees: room("trees")?,
@@ -58,11 +68,15 @@ impl Store {
     /// # Errors
     /// [`StoreError::Io`].
     pub fn size_of(&self, digest: &Digest) -> Result<Option<u64>, StoreError> {
-        match self.rooms.blobs.metadata(digest.hex()) {
-            Ok(metadata) => Ok(Some(metadata.len())),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(blob_failed("look up", digest)(error)),
-        }
+        let look_up = || -> io::Result<Option<u64>> {
+            let metadata = match self.rooms.blobs.metadata(digest.hex()) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+                other => other?,
+            };
+            let kept = self.rooms.lease.keep(&self.rooms.blobs, &digest.hex(), Moment::of(&metadata))?;
+            Ok((kept == Kept::Stays).then_some(metadata.len()))
+        };
+        look_up().map_err(blob_failed("look up", digest))
     }
 
     /// Whether the store has this blob.
@@ -78,7 +92,14 @@ impl Store {
     /// # Errors
     /// [`StoreError::Missing`] where the store does not have it.
     pub fn blob(&self, digest: &Digest) -> Result<File, StoreError> {
-        self.rooms.blobs.open(digest.hex()).map_err(|error| match error.kind() {
+        let open = || -> io::Result<File> {
+            let file = self.rooms.blobs.open(digest.hex())?;
+            // A file that is open can be read to its end, even where its name goes now.
+            let used = Moment::of(&file.metadata()?);
+            let _kept = self.rooms.lease.keep(&self.rooms.blobs, &digest.hex(), used)?;
+            Ok(file)
+        };
+        open().map_err(|error| match error.kind() {
             io::ErrorKind::NotFound => StoreError::Missing(*digest),
             _ => blob_failed("open", digest)(error),
         })
@@ -131,7 +152,7 @@ impl Store {
     /// # Errors
     /// [`StoreError::Io`].
     pub fn ingest(&self, expected: Expected) -> Result<Ingest, StoreError> {
-        Ingest::new(&self.rooms.ingest, &self.rooms.blobs, expected)
+        Ingest::new(&self.rooms.ingest, &self.rooms.blobs, &self.rooms.lease, expected)
     }
 
     /// Takes in `bytes`, such as a manifest or a config, as content of `media_type`.
@@ -169,6 +190,18 @@ impl Store {
         }
     }
 
+    pub(crate) fn blob_room(&self) -> &Dir {
+        &self.rooms.blobs
+    }
+
+    pub(crate) fn record_room(&self) -> &Dir {
+        &self.rooms.records
+    }
+
+    pub(crate) fn lease_room(&self) -> &Dir {
+        &self.rooms.leases
+    }
+
     /// A new empty directory for a captured tree, which lives until it is dropped or this process ends.
     ///
     /// # Errors
@@ -183,6 +216,14 @@ impl Store {
     /// [`StoreError::Io`].
     pub fn record(&self, kind: &str, key: &Digest) -> Result<Option<Vec<u8>>, StoreError> {
         record::read(&self.rooms.records, kind, key)
+    }
+
+    /// Every document of this `kind`, in the order of their keys.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`].
+    pub fn records(&self, kind: &str) -> Result<Vec<Vec<u8>>, StoreError> {
+        record::all(&self.rooms.records, kind)
     }
 
     /// Puts a document of this `kind` under `key`, in place of what is there. It appears whole or not at all.

@@ -4,9 +4,12 @@
 //! synced: a blob appears whole or not at all, whenever the process is killed. The file it is written to stays locked as
 //! long as its writer lives; the sweep at the next start removes those that nobody holds.
 
+use crate::lease::{Kept, Lease};
+use crate::moment::Moment;
 use crate::{StoreError, blobs::failed, lock};
 use cap_std::fs::{Dir, File};
 use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::sync::Arc;
 use wbuild_oci::{Descriptor, Digest, Hasher};
 
 /// The size of copies through memory, in bytes.
@@ -56,6 +59,7 @@ impl Expected {
 pub struct Ingest {
     room: Dir,
     blobs: Dir,
+    lease: Arc<Lease>,
     name: String,
     file: File,
     /// `None` where the writer hashes.
@@ -65,12 +69,17 @@ pub struct Ingest {
 }
 
 impl Ingest {
-    pub(crate) fn new(room: &Dir, blobs: &Dir, expected: Expected) -> Result<Self, StoreError> {
+    pub(crate) fn new(
+        room: &Dir,
+        blobs: &Dir,
+        lease: &Arc<Lease>,
+        expected: Expected,
+    ) -> Result<Self, StoreError> {
         let clone = |dir: &Dir| dir.try_clone().map_err(failed("open", "ingest"));
         let (room, blobs) = (clone(room)?, clone(blobs)?);
         let (name, file) = lock::create_locked(&room, "").map_err(failed("create", "ingest"))?;
         let hasher = (expected.hashing == Hashing::Store).then(Hasher::new);
-        Ok(Self { room, blobs, name, file, hasher, written: 0, expected })
+        Ok(Self { room, blobs, lease: Arc::clone(lease), name, file, hasher, written: 0, expected })
     }
 
     /// How many bytes have been written.
@@ -156,7 +165,15 @@ impl Ingest {
         }
         let target = digest.hex();
         // What is there under this name has this content; only a size that differs shows a damaged disk.
-        if !self.blobs.metadata(&target).is_ok_and(|there| there.len() == self.written) {
+        let there = self.blobs.metadata(&target).ok().filter(|there| there.len() == self.written);
+        let kept = match there {
+            Some(there) => self
+                .lease
+                .keep(&self.blobs, &target, Moment::of(&there))
+                .map_err(failed("look up", format!("blobs/sha256/{target}")))?,
+            None => Kept::Gone,
+        };
+        if kept == Kept::Gone {
             self.file.sync_data().map_err(failed("sync", self.path()))?;
             self.room.rename(&self.name, &self.blobs, &target).map_err(failed("rename", self.path()))?;
             self.name.clear();

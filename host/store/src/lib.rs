@@ -6,7 +6,8 @@
 //! blobs/sha256/<hex>        verified content; appears by rename after fsync, or not
 //! ingest/<unique>           content on its way in, locked by the process that writes it
 //! trees/<unique>/           captured trees, and <unique>.lock, locked by the process that lives in it
-//! records/<kind>/<hex>      small documents by key, such as cache entries
+//! leases/<unique>           locked by each process that has the store open: what it uses is not removed
+//! records/<kind>/<hex>      small documents by key: cache entries, the names of images
 //! ```
 //!
 //! Several processes may use one store at once: nothing visible is ever changed in place, every name is written by one
@@ -25,22 +26,28 @@ mod export;
 mod import;
 mod ingest;
 mod layout;
+mod lease;
 mod lock;
+mod moment;
+mod names;
 mod record;
 mod remote;
 mod removal;
 mod tree;
+mod upkeep;
 
 #[cfg(test)]
 mod test_rooms;
 
 pub use blobs::Store;
 pub use error::{LayoutError, StoreError};
-pub use export::{write_layout_dir, write_layout_tar};
-pub use import::import;
+pub use export::{ArchiveForm, write_layout_dir, write_layout_tar};
+pub use import::{import, import_whole};
 pub use ingest::{Expected, Ingest};
 pub use layout::{LayoutSource, Pick};
+pub use names::Named;
 pub use remote::{
-    BoxFuture, ErrorClass, Image, Progress, Pushed, Remote, RemoteError, Silent, Transfer, TransferKind,
+    BoxFuture, Downloaded, ErrorClass, Image, Progress, Pushed, Remote, RemoteError, Silent, Transfer, TransferKind,
 };
 pub use tree::Tree;
+pub use upkeep::{Held, Removal, Soundness};

@@ -19,7 +19,7 @@ use wbuild_store::{Store, StoreError};
 use super::content::of_file;
 
 /// The kind of record in the store.
-const KIND: &str = "digests";
+pub(super) const KIND: &str = "digests";
 const MAGIC: &[u8; 16] = b"wbuild-digests-1";
 /// Bytes of one entry: seven numbers and a digest.
 const ENTRY: usize = 7 * 8 + 32;

@@ -8,6 +8,7 @@ mod content;
 mod digests;
 mod key;
 mod record;
+mod upkeep;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -22,6 +23,7 @@ pub(crate) use digests::DigestCache;
 pub(crate) use key::{Common, Given, Origin, StepKey, copy, run, workdir};
 pub(crate) use record::Record;
 use record::STEPS;
+pub use upkeep::{CacheEntry, NamedImages, PruneLimits, Pruned, cache_entries, prune, verify_blobs};
 
 /// Which steps run though the cache knows them.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
