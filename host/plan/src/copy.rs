@@ -1,14 +1,21 @@
 //! COPY and ADD: sources, destination, ownership and mode, all expanded and absolute.
 
 use wbuild_dockerfile::{
-    Copy as Source, CopyOperand, CopyVerb, DockerfileError, Expander, Expansion, Flag, Instruction, Word,
-    clean, glob,
+    Copy as Source, CopyOperand, CopyVerb, DockerfileError, Expander, Expansion, Flag, IgnoreFile,
+    Instruction, Word, clean, glob,
 };
+
+use wbuild_oci::Digest;
 
 use crate::chmod;
 use crate::graph::syntax;
+use crate::lint::COPY_IGNORED_FILE;
+use crate::mount::Presence;
 use crate::stage::{Builder, Done};
-use crate::step::{Action, Copy, CopyDest, CopyFrom, CopyKind, CopySource, DestShape, History, LayerKind};
+use crate::step::{
+    Action, Archive, Copy, CopyDest, CopyFrom, CopyKind, CopySource, DestShape, History, Include, LayerKind,
+    Link, UrlSource,
+};
 use crate::value::{RemoteSource, remote};
 
 /// Plans a COPY or an ADD.
@@ -19,9 +26,12 @@ pub(crate) fn copy(
 ) -> Result<Done, DockerfileError> {
     let chown = optional(builder, source.chown.as_ref())?;
     let mode = optional(builder, source.chmod.as_ref())?;
-    let kind = kind(source)?;
+    let flags = flags(builder, source)?;
     let verb = verb(source);
     let mut created_by = verb.to_owned();
+    if flags.parents == Parents::Kept {
+        created_by.push_str(" --parents");
+    }
     if let Some(owner) = &chown {
         created_by.push_str(&format!(" --chown={owner}"));
     }
@@ -37,7 +47,10 @@ pub(crate) fn copy(
             CopyOperand::Path(word) => {
                 let written = builder.expand(&word.text, word.span)?;
                 created_by.push_str(&format!(" {written}"));
-                paths.push(path(written, word, source.verb)?);
+                if source.from.is_none() {
+                    ignored(builder, source.verb, &written);
+                }
+                paths.push(path(written, word, source.verb, &flags)?);
             }
             CopyOperand::Heredoc(heredoc) => {
                 inline_names.push_str(&format!(" <<{}", heredoc.name));
@@ -70,7 +83,14 @@ pub(crate) fn copy(
         None => CopyFrom::Context,
     };
     let sources = paths.into_iter().chain(inline).collect();
-    let action = Action::Copy(Copy { kind, from, sources, dest: self::dest(builder, &dest), chown, chmod });
+    // As BuildKit: a mode of its own makes it a copy into the tree.
+    let link = if chmod.is_some() { Link::Tree } else { flags.link };
+    if let (Link::Layer, Some(owner), Some(word)) = (link, &chown, &source.chown) {
+        numeric(owner, word)?;
+    }
+    let (kind, exclude) = (flags.kind, flags.exclude);
+    let dest = self::dest(builder, &dest);
+    let action = Action::Copy(Copy { kind, from, sources, dest, chown, chmod, exclude, link });
     Ok(Done {
         name: builder.titles.step(builder.setting.escape, &instruction.text, &builder.scope),
         action,
@@ -85,6 +105,25 @@ fn verb(source: &Source) -> &'static str {
     }
 }
 
+// Where nothing is brought back by a `!`, it can be told that a source is hidden.
+fn ignored(builder: &Builder<'_>, verb: CopyVerb, written: &str) {
+    let ignore = builder.setting.ignore;
+    if ignore.is_empty() || ignore.has_exceptions() {
+        return;
+    }
+    let path = clean(written);
+    let is_root = path == "." || path == "/";
+    if (is_root && !ignore.has_everything()) || !ignore.excludes(path.as_bytes()) {
+        return;
+    }
+    let verb = match verb {
+        CopyVerb::Copy => "Copy",
+        CopyVerb::Add => "Add",
+    };
+    let detail = format!("Attempting to {verb} file {path:?} that is excluded by .dockerignore");
+    builder.setting.lint.report(COPY_IGNORED_FILE, builder.place, detail);
+}
+
 // An empty value is no value.
 fn optional(builder: &mut Builder<'_>, word: Option<&Word>) -> Result<Option<String>, DockerfileError> {
     let Some(word) = word else { return Ok(None) };
@@ -92,20 +131,83 @@ fn optional(builder: &mut Builder<'_>, word: Option<&Word>) -> Result<Option<Str
     Ok((!text.is_empty()).then_some(text))
 }
 
-// Refuses the flags that are not built; `--unpack` decides between the two kinds of ADD.
-fn kind(source: &Source) -> Result<CopyKind, DockerfileError> {
-    let mut kind = match source.verb {
+// What the flags of one COPY or ADD ask for.
+struct Asked {
+    kind: CopyKind,
+    archive: Archive,
+    checksum: Option<Digest>,
+    parents: Parents,
+    link: Link,
+    exclude: Vec<String>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Parents {
+    Kept,
+    Dropped,
+}
+
+fn flags(builder: &mut Builder<'_>, source: &Source) -> Result<Asked, DockerfileError> {
+    let kind = match source.verb {
         CopyVerb::Copy => CopyKind::Copy,
         CopyVerb::Add => CopyKind::Add,
     };
+    let mut asked = Asked {
+        kind,
+        archive: Archive::Keep,
+        checksum: None,
+        parents: Parents::Dropped,
+        link: Link::Tree,
+        exclude: Vec::new(),
+    };
     for flag in &source.flags {
         match (flag.name.as_str(), flag.value.as_str()) {
-            ("unpack", "true") => {}
-            ("unpack", _) => kind = CopyKind::Copy,
+            ("unpack", "true") => asked.archive = Archive::Unpack,
+            ("unpack", _) => asked.kind = CopyKind::Copy,
+            ("parents", _) => asked.parents = Parents::Kept,
+            ("link", _) => asked.link = Link::Layer,
+            ("checksum", text) if is_url(source) => {
+                let text = builder.expand(text, flag.span)?;
+                if source.sources.len() > 1 {
+                    return Err(syntax(
+                        flag.span,
+                        "--checksum cannot be of several sources",
+                        Some("one source"),
+                    ));
+                }
+                let digest = text.parse().map_err(|error: wbuild_oci::DigestError| {
+                    syntax(flag.span, format!("--checksum={text}: {error}"), Some("sha256:HEX"))
+                })?;
+                asked.checksum = Some(digest);
+            }
+            ("exclude", text) => {
+                let pattern = builder.expand(text, flag.span)?;
+                IgnoreFile::of_patterns([pattern.as_str()]).map_err(|error| {
+                    let form = Some("a pattern as in .dockerignore");
+                    syntax(flag.span, format!("--exclude={pattern}: {error}"), form)
+                })?;
+                asked.exclude.push(pattern);
+            }
             _ => return Err(unsupported(source, flag)),
         }
     }
-    Ok(kind)
+    Ok(asked)
+}
+
+// A layer that does not know what is below it cannot look up names there.
+fn numeric(owner: &str, word: &Word) -> Result<(), DockerfileError> {
+    let is_number = |part: &str| part.parse::<u32>().is_ok();
+    let (user, group) = owner.split_once(':').unwrap_or((owner, "0"));
+    if is_number(user) && (group.is_empty() || is_number(group)) {
+        return Ok(());
+    }
+    let message = format!("--chown={owner} has a name, and --link copies without the image's /etc/passwd");
+    Err(syntax(word.span, message, Some("numbers, --chown=UID[:GID], or no --link")))
+}
+
+fn is_url(source: &Source) -> bool {
+    let url = |word: &Word| remote(&word.text) == Some(RemoteSource::Url);
+    source.sources.iter().any(|s| matches!(s, CopyOperand::Path(word) if url(word)))
 }
 
 fn unsupported(source: &Source, flag: &Flag) -> DockerfileError {
@@ -120,15 +222,15 @@ fn unsupported(source: &Source, flag: &Flag) -> DockerfileError {
             span: flag.span,
             feature: format!("{verb} --{}", flag.name),
             supported: match source.verb {
-                CopyVerb::Copy => "--from, --chown and --chmod",
-                CopyVerb::Add => "--chown, --chmod and --unpack, of local files",
+                CopyVerb::Copy => "--from, --chown, --chmod, --link, --parents and --exclude",
+                CopyVerb::Add => "--chown, --chmod, --link, --exclude, --unpack, and --checksum of a URL",
             }
             .to_owned(),
         },
     }
 }
 
-fn path(written: String, word: &Word, verb: CopyVerb) -> Result<CopySource, DockerfileError> {
+fn path(written: String, word: &Word, verb: CopyVerb, flags: &Asked) -> Result<CopySource, DockerfileError> {
     if let Some(remote) = remote(&written) {
         let what = match remote {
             RemoteSource::Url => "a URL",
@@ -138,19 +240,90 @@ fn path(written: String, word: &Word, verb: CopyVerb) -> Result<CopySource, Dock
             CopyVerb::Copy => {
                 syntax(word.span, format!("a source of COPY cannot be {what}"), Some("a path in the context"))
             }
+            CopyVerb::Add if remote == RemoteSource::Url => return url(written, word, flags),
             CopyVerb::Add => DockerfileError::Unsupported {
                 span: word.span,
                 feature: format!("ADD of {what}"),
-                supported: "ADD of files and archives of the build context; RUN with curl or git".to_owned(),
+                supported:
+                    "ADD of files, archives and https:// URLs, also of a forge's archive; RUN git clone"
+                        .to_owned(),
             },
         });
     }
-    let pattern = clean(&format!("/{written}"));
-    if glob::has_wildcards(&pattern) {
+    let parts = (flags.parents == Parents::Kept).then(|| written.split_once("/./").unwrap_or(("", &written)));
+    let pattern = clean(&format!("/{}", parts.map_or(written.as_str(), |(base, _)| base)));
+    let well_formed = |pattern: &str| {
         let form = Some("a Go filepath.Match pattern");
-        glob::check(&pattern).map_err(|e| syntax(word.span, e.to_string(), form))?;
+        glob::check(pattern).map_err(|e| syntax(word.span, e.to_string(), form))
+    };
+    if glob::has_wildcards(&pattern) {
+        well_formed(&pattern)?;
     }
-    Ok(CopySource::Path { pattern, written })
+    let include = match parts {
+        None => None,
+        Some((_, rest)) => {
+            let rest = clean(&format!("/{rest}"));
+            let rest = rest.trim_start_matches('/').to_owned();
+            well_formed(&rest)?;
+            let wild = glob::has_wildcards(&pattern) || glob::has_wildcards(&rest);
+            let presence = if wild { Presence::Optional } else { Presence::Required };
+            Some(Include { pattern: rest, presence })
+        }
+    };
+    Ok(CopySource::Path { pattern, written, include })
+}
+
+// Plain HTTP is for this machine alone: nobody on the way can put something else there.
+fn url(url: String, word: &Word, flags: &Asked) -> Result<CopySource, DockerfileError> {
+    let (scheme, rest) = url.split_once("://").unwrap_or(("", &url));
+    let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
+    if authority.contains('@') {
+        let message = "a URL with a user or password would be in the image's history";
+        return Err(syntax(word.span, message, Some("a URL without, or RUN with a secret")));
+    }
+    let authority = authority.split(['?', '#']).next().unwrap_or_default();
+    let host = match authority.strip_prefix('[') {
+        Some(rest) => rest.split(']').next().unwrap_or_default(),
+        None => authority.split(':').next().unwrap_or_default(),
+    };
+    let loopback = host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback());
+    if host.is_empty() {
+        return Err(syntax(word.span, format!("the URL {url:?} has no host"), Some("https://HOST/PATH")));
+    }
+    if scheme == "http" && !loopback {
+        let message = "plain HTTP is used only on loopback: what it gives could be anybody's";
+        return Err(syntax(word.span, message, Some("https://")));
+    }
+    let path = path.split(['?', '#']).next().unwrap_or_default();
+    let name = match path.trim_end_matches('/').rsplit('/').next().unwrap_or_default() {
+        "" | "." | ".." => "__unnamed__".to_owned(),
+        name => percent_decoded(name),
+    };
+    let (checksum, archive) = (flags.checksum, flags.archive);
+    Ok(CopySource::Url(UrlSource { url, name, checksum, archive }))
+}
+
+// `%20` and the like, where they make UTF-8 that can be a name.
+fn percent_decoded(name: &str) -> String {
+    let mut bytes = Vec::with_capacity(name.len());
+    let mut rest = name.as_bytes();
+    while let Some((first, after)) = rest.split_first() {
+        let code = after.get(..2).and_then(|hex| u8::from_str_radix(std::str::from_utf8(hex).ok()?, 16).ok());
+        match (first, code) {
+            (b'%', Some(code)) => {
+                bytes.push(code);
+                rest = &after[2..];
+            }
+            _ => {
+                bytes.push(*first);
+                rest = after;
+            }
+        }
+    }
+    match String::from_utf8(bytes) {
+        Ok(text) if !text.contains(['/', '\0']) && !matches!(text.as_str(), "" | "." | "..") => text,
+        _ => name.to_owned(),
+    }
 }
 
 fn file(name: String, content: String, instruction: &Instruction) -> Result<CopySource, DockerfileError> {

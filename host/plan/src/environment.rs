@@ -30,6 +30,11 @@ impl Scope {
 }
 
 impl Scope {
+    /// Every name that is set.
+    pub(crate) fn names(&self) -> Vec<&str> {
+        self.values.keys().map(String::as_str).collect()
+    }
+
     /// The bytes a copy takes, roughly.
     pub(crate) fn size(&self) -> usize {
         self.values.iter().map(|(name, (_, value))| name.len() + value.len() + 2 * size_of::<String>()).sum()
@@ -48,6 +53,10 @@ impl Declared {
         if self.known.insert(name.to_owned()) {
             self.names.push(name.to_owned());
         }
+    }
+
+    pub(crate) fn has(&self, name: &str) -> bool {
+        self.known.contains(name)
     }
 
     pub(crate) fn names(&self) -> &[String] {

@@ -11,7 +11,7 @@ use wbuild_dockerfile::{
 };
 use wbuild_oci::{Platform, Reference};
 
-use crate::request::{ContextKind, Images, Request};
+use crate::request::{ContextKind, Images, Request, Stages};
 use crate::step::{ImageOrigin, ImageRequest, Wanted};
 
 /// The stages a target needs, in the order of the Dockerfile.
@@ -30,10 +30,19 @@ pub(crate) struct Node<'a> {
     pub(crate) platform: Platform,
     /// ONBUILD triggers of the base.
     pub(crate) triggers: Vec<Instruction>,
+    /// The build context, a directory, that it begins with.
+    pub(crate) seed: Option<Seed>,
     /// Whether its own instructions run; a stage that a build context stands for has none.
     pub(crate) body: Body,
     /// What each `--from` of it means, by the span of the flag and the text.
     pub(crate) copies: BTreeMap<(Span, String), Source>,
+}
+
+/// A directory as the base of a stage.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Seed {
+    pub(crate) name: String,
+    pub(crate) span: Span,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,7 +82,10 @@ impl<'a> Graph<'a> {
         let target = resolver.target()?;
         let mut nodes: BTreeMap<usize, Node<'a>> = BTreeMap::new();
         let mut missing: BTreeMap<ImageRequest, Span> = BTreeMap::new();
-        let mut open = vec![target];
+        let mut open = match request.stages {
+            Stages::Needed => vec![target],
+            Stages::All => (0..heads.len()).collect(),
+        };
         while let Some(number) = open.pop() {
             if nodes.contains_key(&number) {
                 continue;
@@ -112,8 +124,7 @@ struct Head {
     base: NodeBase,
     platform: Platform,
     body: Body,
-    // A directory stands for the stage: it can only be copied from.
-    directory: Option<String>,
+    seed: Option<Seed>,
 }
 
 struct Resolver<'a, 'b> {
@@ -158,7 +169,8 @@ impl<'a> Resolver<'a, '_> {
             None => self.request.platform.clone(),
             Some(word) => self.platform(word)?,
         };
-        let head = |base, body| Head { base, platform: platform.clone(), body, directory: None };
+        let head = |base, body| Head { base, platform: platform.clone(), body, seed: None };
+        let seed = |name: &str| Some(Seed { name: name.to_owned(), span: from.base.span });
         if let Some(name) = &from.name {
             match self.request.contexts.get(&name.text) {
                 Some(ContextKind::Image) => {
@@ -166,16 +178,12 @@ impl<'a> Resolver<'a, '_> {
                     return Ok(head(NodeBase::Image(image), Body::Replaced));
                 }
                 Some(ContextKind::Directory) => {
-                    let directory = Some(name.text.clone());
-                    return Ok(Head { directory, ..head(NodeBase::Scratch, Body::Replaced) });
+                    return Ok(Head { seed: seed(&name.text), ..head(NodeBase::Scratch, Body::Replaced) });
                 }
                 None => {}
             }
         }
         if let Some(number) = names.get(base.as_str()) {
-            if let Some(directory) = heads.get(*number).and_then(|h| h.directory.as_ref()) {
-                return Err(directory_base(from.base.span, directory));
-            }
             // A stage keeps its platform, as BuildKit has it.
             let platform = heads.get(*number).map_or(platform.clone(), |h| h.platform.clone());
             return Ok(Head { platform, ..head(NodeBase::Stage(*number), Body::Instructions) });
@@ -185,7 +193,10 @@ impl<'a> Resolver<'a, '_> {
         }
         match self.image(&base, from.base.span, &platform)? {
             Source::Image(image) => Ok(head(NodeBase::Image(image), Body::Instructions)),
-            _ => Err(directory_base(from.base.span, &base)),
+            Source::Named(name) => {
+                Ok(Head { seed: seed(&name), ..head(NodeBase::Scratch, Body::Instructions) })
+            }
+            Source::Stage(number) => Ok(head(NodeBase::Stage(number), Body::Instructions)),
         }
     }
 
@@ -238,9 +249,6 @@ impl<'a> Resolver<'a, '_> {
     fn node(&self, number: usize, heads: &[Head], images: &Images) -> Result<Node<'a>, DockerfileError> {
         let head = &heads[number];
         let source = &self.file.stages[number];
-        if let Some(directory) = &head.directory {
-            return Err(directory_base(source.from.base.span, directory));
-        }
         let mut triggers = Vec::new();
         if head.body == Body::Instructions {
             let expressions: Vec<&str> = match &head.base {
@@ -269,6 +277,7 @@ impl<'a> Resolver<'a, '_> {
             base: head.base.clone(),
             platform: head.platform.clone(),
             triggers,
+            seed: head.seed.clone(),
             body: head.body,
             copies: BTreeMap::new(),
         })
@@ -280,6 +289,13 @@ impl<'a> Resolver<'a, '_> {
         }
         let mut found = BTreeMap::new();
         for instruction in node.triggers.iter().chain(&node.source.instructions) {
+            if let Kind::Run(run) = &instruction.kind {
+                let mounts = run.flags.iter().filter(|flag| flag.name == "mount");
+                for from in mounts.filter_map(crate::run::mounts::from_of) {
+                    let source = self.source(&from, node.number)?;
+                    found.insert((from.span, from.text), source);
+                }
+            }
             let Kind::Copy(copy) = &instruction.kind else { continue };
             let Some(from) = &copy.from else { continue };
             if from.text.is_empty() {
@@ -327,14 +343,6 @@ impl<'a> Resolver<'a, '_> {
             Some(name) => Source::Named(name.text.clone()),
             None => Source::Stage(number),
         }
-    }
-}
-
-fn directory_base(span: Span, name: &str) -> DockerfileError {
-    DockerfileError::Unsupported {
-        span,
-        feature: format!("the build context {name}, a directory, as the base of a stage"),
-        supported: "docker-image:// and oci-layout:// as bases; directories in COPY --from".to_owned(),
     }
 }
 

@@ -42,4 +42,8 @@ pub use outline::{Outline, OutlineArg, OutlineMount, Target, TargetDefault, outl
 pub use plan::{check, plan, sources};
 pub use request::{ContextKind, EpochRule, Images, Request, Stages};
 pub use run::mounts::ram_in_bytes;
-pub use step::{Action, Archive, Base, Copy, CopyDest, CopyFrom, CopyKind, CopySource, DestShape, HISTORY_COMMENT, History, ImageOrigin, ImageRequest, Include, LayerKind, Link, Plan, Run, RunFile, Stage, StageId, Step, UrlSource, Wanted, Warning, Workdir};
+pub use step::{
+    Action, Archive, Base, Copy, CopyDest, CopyFrom, CopyKind, CopySource, DestShape, HISTORY_COMMENT,
+    History, ImageOrigin, ImageRequest, Include, LayerKind, Link, Plan, Run, RunFile, Stage, StageId, Step,
+    UrlSource, Wanted, Warning, Workdir,
+};

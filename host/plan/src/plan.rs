@@ -2,12 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use wbuild_dockerfile::{Dockerfile, DockerfileError, Findings, Instruction, Kind};
-use wbuild_oci::Execution;
+use wbuild_dockerfile::{Dockerfile, DockerfileError, Instruction, Kind};
+use wbuild_oci::{Execution, Platform};
 
 use crate::budget::Budget;
 use crate::globals::{self, HOSTNAME, PROXIES};
 use crate::graph::{Body, Globals, Graph, Node, NodeBase, Source, syntax};
+use crate::lint::{Finding, INVALID_BASE_IMAGE_PLATFORM, Linter, Place, check_file};
 use crate::request::{EpochRule, Images, Request};
 use crate::stage::{Builder, Inheritance, Planned, Setting};
 use crate::step::{Base, Plan, Stage, StageId, Wanted};
@@ -34,8 +35,34 @@ pub fn sources(
 /// What [`sources`] refuses; an image that is missing in `images`; and all that is wrong with, or not supported in, an instruction of
 /// a stage that the target needs. Stages it does not need are not looked at.
 pub fn plan(file: &Dockerfile, request: &Request, images: &Images) -> Result<Plan, DockerfileError> {
-    refuse_checks(file)?;
+    let linter = Linter::new(file, request)?;
+    let plan = linted(&linter, file, request, images)?;
+    linter.verdict()?;
+    Ok(plan)
+}
+
+/// What the lint rules find, and whether a build would come further: the error of [`sources`] or [`plan`] where it would not.
+///
+/// # Errors
+/// Check options that cannot be read.
+pub fn check(
+    file: &Dockerfile,
+    request: &Request,
+    images: &Images,
+) -> Result<(Vec<Finding>, Option<DockerfileError>), DockerfileError> {
+    let linter = Linter::new(file, request)?;
+    let failed = linted(&linter, file, request, images).err();
+    Ok((linter.findings(), failed))
+}
+
+fn linted(
+    linter: &Linter,
+    file: &Dockerfile,
+    request: &Request,
+    images: &Images,
+) -> Result<Plan, DockerfileError> {
     let globals = globals::globals(file, request)?;
+    check_file(linter, file, request, &globals);
     let graph = Graph::new(file, request, &globals, images)?;
     if let Some(wanted) = graph.missing.first() {
         return Err(syntax(wanted.span, format!("the image {} is not resolved", wanted.image.name), None));
@@ -50,6 +77,9 @@ pub fn plan(file: &Dockerfile, request: &Request, images: &Images) -> Result<Pla
         build_args: &request.build_args,
         ids: &ids,
         proxies: &proxies,
+        network: request.network,
+        lint: linter,
+        ignore: &request.ignore,
     };
     let names = Names::new(file, &graph);
     let mut budget = Budget::new();
@@ -64,19 +94,7 @@ pub fn plan(file: &Dockerfile, request: &Request, images: &Images) -> Result<Pla
         target.config.labels.extend(request.labels.clone());
     }
     let hostname = hostname(request, &globals);
-    Ok(Plan { stages, hostname, warnings: globals::warnings(file, request) })
-}
-
-// Lint rules are not built, so a file that wants to fail on their findings cannot be held to its word.
-fn refuse_checks(file: &Dockerfile) -> Result<(), DockerfileError> {
-    match &file.directives.check {
-        Some(check) if check.findings == Findings::Fail => Err(DockerfileError::Unsupported {
-            span: check.span,
-            feature: "# check=error=true".to_owned(),
-            supported: "# check=skip=RULE,..".to_owned(),
-        }),
-        _ => Ok(()),
-    }
+    Ok(Plan { stages, hostname, warnings: globals::warnings(file, request), findings: linter.findings() })
 }
 
 fn hostname(request: &Request, globals: &Globals) -> Option<String> {
@@ -118,6 +136,7 @@ impl Start<'_> {
             NodeBase::Image(request) => {
                 let image =
                     self.images.get(request).ok_or_else(|| unknown(format!("the image {}", request.name)))?;
+                base_platform(setting.lint, node, &request.name, &image.platform());
                 Ok(Begin {
                     base: Base::Image(request.clone()),
                     config: image.config.clone(),
@@ -148,6 +167,19 @@ impl Start<'_> {
             (None, EpochRule::Off) => None,
         }
     }
+}
+
+fn base_platform(lint: &Linter, node: &Node<'_>, image: &str, actual: &Platform) {
+    let expected = &node.platform;
+    if (&actual.os, &actual.architecture) == (&expected.os, &expected.architecture) {
+        return;
+    }
+    let (actual, expected) = (actual.to_string(), expected.to_string());
+    let detail = format!(
+        "Base image {image} was pulled with platform {actual:?}, expected {expected:?} for current build"
+    );
+    let place = Place { span: node.source.span, comments: &node.source.comments };
+    lint.report(INVALID_BASE_IMAGE_PLATFORM, place, detail);
 }
 
 struct Begin {
@@ -234,7 +266,7 @@ impl Names {
             Body::Instructions => node.source.instructions.iter().filter(counted).count(),
             Body::Replaced => 0,
         };
-        let image = usize::from(matches!(node.base, NodeBase::Image(_)));
+        let image = usize::from(matches!(node.base, NodeBase::Image(_)) || node.seed.is_some());
         Titles::new(name, image + own + node.triggers.iter().filter(counted).count())
     }
 }

@@ -2,8 +2,10 @@
 
 use std::collections::BTreeMap;
 
+use wbuild_dockerfile::IgnoreFile;
 use wbuild_oci::{ImageConfig, Platform};
 
+use crate::mount::RunNetwork;
 use crate::step::ImageRequest;
 
 /// The arguments of a build that change its plan.
@@ -23,6 +25,22 @@ pub struct Request {
     pub labels: BTreeMap<String, String>,
     /// What times are held to, and what SOURCE_DATE_EPOCH steps see.
     pub epoch: EpochRule,
+    /// What is hidden in the build context, for the lint rule about it.
+    pub ignore: IgnoreFile,
+    /// Which stages are planned.
+    pub stages: Stages,
+    /// `--network`: of each RUN that does not name one.
+    pub network: RunNetwork,
+}
+
+/// Which stages are planned.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Stages {
+    /// Those that the target needs.
+    #[default]
+    Needed,
+    /// All of them: to check a file without a target.
+    All,
 }
 
 /// What a named build context is.

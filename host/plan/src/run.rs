@@ -6,8 +6,11 @@ use wbuild_dockerfile::{
 
 use crate::globals::EPOCH;
 use crate::graph::syntax;
+use crate::mount::{RunMount, RunNetwork};
 use crate::stage::{Builder, Done};
 use crate::step::{Action, History, LayerKind, Run, RunFile};
+
+pub(crate) mod mounts;
 
 /// Plans a RUN.
 pub(crate) fn run(
@@ -15,7 +18,7 @@ pub(crate) fn run(
     instruction: &Instruction,
     source: &Source,
 ) -> Result<Done, DockerfileError> {
-    source.flags.iter().try_for_each(supported)?;
+    let (mounts, network) = flags(builder, &source.flags)?;
     let mut files = Vec::new();
     let mut summary = None;
     let argv = match &source.command {
@@ -37,6 +40,8 @@ pub(crate) fn run(
         cwd: clean(&format!("/{}", builder.config.working_dir)),
         user: builder.config.user.clone(),
         files,
+        mounts,
+        network,
     };
     let history = Some(History { created_by, layer: LayerKind::Layer });
     Ok(Done { name, action: Action::Run(run), history })
@@ -76,18 +81,38 @@ fn with_bodies(line: &str, heredocs: &[Heredoc]) -> String {
     text
 }
 
-fn supported(flag: &Flag) -> Result<(), DockerfileError> {
-    let supported = match (flag.name.as_str(), flag.value.as_str()) {
-        ("network", "default") | ("security", "sandbox") => return Ok(()),
-        ("network", _) => "--network=default",
-        ("security", _) => "--security=sandbox",
-        _ => "RUN without this flag; COPY what the step needs",
-    };
-    Err(DockerfileError::Unsupported {
-        span: flag.span,
-        feature: format!("RUN --{}={}", flag.name, flag.value),
-        supported: supported.to_owned(),
-    })
+fn flags(builder: &mut Builder<'_>, flags: &[Flag]) -> Result<(Vec<RunMount>, RunNetwork), DockerfileError> {
+    let mut all = Vec::new();
+    let mut agents = 0;
+    let mut network = builder.setting.network;
+    for flag in flags {
+        let refused = match flag.name.as_str() {
+            "mount" => {
+                all.push(mounts::mount(builder, flag, &mut agents)?);
+                continue;
+            }
+            "network" => match builder.expand(&flag.value, flag.span)?.as_str() {
+                "default" => continue,
+                "none" => {
+                    network = RunNetwork::None;
+                    continue;
+                }
+                "host" => {
+                    "--network=default, which has the network that wbuild itself has; there is no other host to reach"
+                }
+                _ => "--network=default, --network=none",
+            },
+            "security" if builder.expand(&flag.value, flag.span)? == "sandbox" => continue,
+            "security" => "--security=sandbox; wbuild has no privilege that it could give to a step",
+            _ => "RUN without a device; wbuild has no privilege that it could give to a step",
+        };
+        return Err(DockerfileError::Unsupported {
+            span: flag.span,
+            feature: format!("RUN --{}={}", flag.name, flag.value),
+            supported: refused.to_owned(),
+        });
+    }
+    Ok((all, network))
 }
 
 // `|2 A=1 B=2 ` before the command where ARGs are in scope.

@@ -5,18 +5,26 @@
 use std::collections::BTreeMap;
 
 use wbuild_dockerfile::{
-    Command, Declaration, DockerfileError, Expander, Healthcheck, Instruction, Kind, Pair, Span, Variables,
-    Word, clean,
+    Command, Declaration, DockerfileError, Expander, Healthcheck, IgnoreFile, Instruction, Kind, Pair,
+    PairForm, Span, Variables, Word, clean,
 };
 use wbuild_oci::Execution;
 
 use crate::budget::Budget;
 use crate::copy::copy;
 use crate::environment::{Declared, ImageEnv, Scope, split};
-use crate::graph::{Globals, Node, Source, syntax};
+use crate::graph::{Globals, Node, Seed, Source, syntax};
 use crate::history::{duration, plain_list, quoted_list};
+use crate::lint::{
+    EXPOSE_INVALID_FORMAT, EXPOSE_PROTO_CASING, JSON_ARGS_RECOMMENDED, LEGACY_KEY_VALUE_FORMAT, Linter,
+    MULTIPLE_INSTRUCTIONS_DISALLOWED, Place, SECRETS_USED_IN_ARG_OR_ENV, WORKDIR_RELATIVE_PATH, is_secret,
+};
+use crate::mount::RunNetwork;
 use crate::run::run;
-use crate::step::{Action, CopyFrom, History, LayerKind, Stage, StageId, Step, Workdir};
+use crate::step::{
+    Action, Copy, CopyDest, CopyFrom, CopyKind, CopySource, DestShape, History, LayerKind, Link, Stage,
+    StageId, Step, Workdir,
+};
 use crate::title::Titles;
 use crate::value;
 
@@ -32,6 +40,11 @@ pub(crate) struct Setting<'a> {
     pub(crate) ids: &'a BTreeMap<usize, StageId>,
     /// Proxy arguments of the build, ready for a step.
     pub(crate) proxies: &'a [(String, String)],
+    /// The network of a RUN that does not name one.
+    pub(crate) network: RunNetwork,
+    pub(crate) lint: &'a Linter,
+    /// What is hidden in the build context.
+    pub(crate) ignore: &'a IgnoreFile,
 }
 
 /// What a stage leaves to those that start from it, beside what [`Stage`] says.
@@ -39,6 +52,15 @@ pub(crate) struct Setting<'a> {
 pub(crate) struct Inheritance {
     scope: Scope,
     declared: Declared,
+    workdir: WorkdirIn,
+}
+
+/// Whether a WORKDIR of this Dockerfile applies.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+enum WorkdirIn {
+    #[default]
+    Base,
+    Dockerfile,
 }
 
 /// A stage under construction.
@@ -53,6 +75,11 @@ pub(crate) struct Builder<'a> {
     pub(crate) titles: Titles,
     author: Option<String>,
     cmd: CmdIn,
+    workdir: WorkdirIn,
+    /// The instruction that is planned.
+    pub(crate) place: Place<'a>,
+    /// Instructions of which the last one counts, with where the last one stands.
+    once: BTreeMap<&'static str, Place<'a>>,
     pub(crate) budget: &'a mut Budget,
 }
 
@@ -118,6 +145,9 @@ impl<'a> Builder<'a> {
             titles,
             author,
             cmd: CmdIn::Base,
+            workdir: inherited.workdir,
+            place: Place { span: node.source.span, comments: &node.source.comments },
+            once: BTreeMap::new(),
             budget,
         })
     }
@@ -125,6 +155,7 @@ impl<'a> Builder<'a> {
     /// Plans every instruction.
     pub(crate) fn steps(&mut self) -> Result<Vec<Step>, DockerfileError> {
         let mut steps = Vec::new();
+        steps.extend(self.node.seed.as_ref().map(|seed| self.seed(seed)));
         for trigger in &self.node.triggers {
             self.titles.onbuild();
             steps.push(self.step(trigger)?);
@@ -138,10 +169,30 @@ impl<'a> Builder<'a> {
         Ok(steps)
     }
 
+    /// The step that brings in the directory a stage begins with; it has a layer and no history, like a base.
+    fn seed(&mut self, seed: &Seed) -> Step {
+        let root = CopySource::Path { pattern: "/".to_owned(), written: "/".to_owned(), include: None };
+        let action = Action::Copy(Copy {
+            kind: CopyKind::Copy,
+            from: CopyFrom::Named(seed.name.clone()),
+            sources: vec![root],
+            dest: CopyDest { path: "/".to_owned(), shape: DestShape::Directory },
+            chown: None,
+            chmod: None,
+            exclude: Vec::new(),
+            link: Link::Tree,
+        });
+        Step { span: seed.span, name: self.titles.from(&seed.name), action, history: None }
+    }
+
     /// What the stage is after its last step.
     pub(crate) fn finish(mut self) -> (Execution, Inheritance, Option<String>) {
         self.config.env = self.env.list().to_vec();
-        (self.config, Inheritance { scope: self.scope, declared: self.declared }, self.author)
+        (
+            self.config,
+            Inheritance { scope: self.scope, declared: self.declared, workdir: self.workdir },
+            self.author,
+        )
     }
 
     /// Expands one word of an instruction.
@@ -157,6 +208,10 @@ impl<'a> Builder<'a> {
     ) -> Result<wbuild_dockerfile::Expanded, DockerfileError> {
         let expanded = how.expand(text, &self.scope).map_err(|e| syntax(span, e.to_string(), None))?;
         self.budget.spend(expanded.text.len(), span)?;
+        if !expanded.missing.is_empty() {
+            let undeclared = expanded.missing.iter().filter(|name| !self.declared.has(name));
+            self.setting.lint.undefined(self.place, undeclared, &self.scope.names());
+        }
         Ok(expanded)
     }
 
@@ -201,8 +256,47 @@ impl<'a> Builder<'a> {
         .ok_or_else(|| syntax(from.span, format!("--from={} is not resolved", from.text), None))
     }
 
-    fn step(&mut self, instruction: &Instruction) -> Result<Step, DockerfileError> {
+    /// Of these instructions only the last one of a stage counts.
+    fn once(&mut self, name: &'static str, written: &str) {
+        if let Some(ignored) = self.once.insert(name, self.place) {
+            let detail = format!(
+                "Multiple {written} instructions should not be used in the same stage because only the last one will \
+                 be used"
+            );
+            self.setting.lint.report(MULTIPLE_INSTRUCTIONS_DISALLOWED, ignored, detail);
+        }
+    }
+
+    /// A signal reaches a program in a shell only through the shell.
+    fn shell_form(&self, command: &Command, written: &str) {
+        if matches!(command, Command::Shell(_)) && self.config.shell.is_empty() {
+            let detail = format!(
+                "JSON arguments recommended for {written} to prevent unintended behavior related to OS signals"
+            );
+            self.setting.lint.report(JSON_ARGS_RECOMMENDED, self.place, detail);
+        }
+    }
+
+    fn legacy(&self, instruction: &Instruction, pairs: &[Pair]) {
+        if pairs.iter().any(|pair| pair.form == PairForm::Blank) {
+            let name = &instruction.keyword;
+            let detail =
+                format!("\"{name} key=value\" should be used instead of legacy \"{name} key value\" format");
+            self.setting.lint.report(LEGACY_KEY_VALUE_FORMAT, self.place, detail);
+        }
+    }
+
+    fn secret(&self, instruction: &str, name: &str) {
+        if is_secret(name) {
+            let detail =
+                format!("Do not use ARG or ENV instructions for sensitive data ({instruction} {name:?})");
+            self.setting.lint.report(SECRETS_USED_IN_ARG_OR_ENV, self.place, detail);
+        }
+    }
+
+    fn step(&mut self, instruction: &'a Instruction) -> Result<Step, DockerfileError> {
         let span = instruction.span;
+        self.place = instruction.into();
         let done = match &instruction.kind {
             Kind::Arg(declarations) => self.arg(instruction, declarations)?,
             Kind::Env(pairs) => self.env(instruction, pairs)?,
@@ -220,6 +314,8 @@ impl<'a> Builder<'a> {
                 Done::config(self, instruction, format!("SHELL {}", plain_list(shell)))
             }
             Kind::Cmd(command) => {
+                self.once("CMD", &instruction.keyword);
+                self.shell_form(command, &instruction.keyword);
                 self.config.cmd = self.argv(command);
                 self.config.args_escaped = true;
                 self.cmd = CmdIn::ThisStage;
@@ -227,6 +323,8 @@ impl<'a> Builder<'a> {
                 Done::config(self, instruction, created_by)
             }
             Kind::Entrypoint(command) => {
+                self.once("ENTRYPOINT", &instruction.keyword);
+                self.shell_form(command, &instruction.keyword);
                 self.config.entrypoint = self.argv(command);
                 if self.cmd == CmdIn::Base {
                     self.config.cmd.clear();
@@ -246,7 +344,10 @@ impl<'a> Builder<'a> {
                 self.config.stop_signal = text;
                 Done::config(self, instruction, created_by)
             }
-            Kind::Healthcheck(check) => self.healthcheck(instruction, check),
+            Kind::Healthcheck(check) => {
+                self.once("HEALTHCHECK", &instruction.keyword);
+                self.healthcheck(instruction, check)
+            }
             Kind::OnBuild(trigger) => {
                 self.config.on_build.push(trigger.expression.clone());
                 Done { name: self.titles.plain(&instruction.text), action: Action::Config, history: None }
@@ -269,6 +370,7 @@ impl<'a> Builder<'a> {
     ) -> Result<Done, DockerfileError> {
         let mut created_by = "ARG".to_owned();
         for Declaration { name, value, span } in declarations {
+            self.secret("ARG", name);
             let value = match (self.setting.build_args.get(name), value) {
                 (Some(given), _) => Some(given.clone()),
                 (None, Some(default)) => Some(self.expand(default, *span)?),
@@ -293,12 +395,14 @@ impl<'a> Builder<'a> {
     }
 
     fn env(&mut self, instruction: &Instruction, pairs: &[Pair]) -> Result<Done, DockerfileError> {
+        self.legacy(instruction, pairs);
         let mut created_by = "ENV".to_owned();
         for ((name, value), pair) in self.pairs(pairs)?.into_iter().zip(pairs) {
             if name.is_empty() || name.contains('=') {
                 let message = format!("{} expands to the invalid name {name:?}", pair.name);
                 return Err(syntax(pair.span, message, Some("a name without =")));
             }
+            self.secret("ENV", &name);
             created_by.push_str(&format!(" {name}={value}"));
             self.scope.set(&name, &value);
             self.env.set(&name, &value);
@@ -307,6 +411,7 @@ impl<'a> Builder<'a> {
     }
 
     fn label(&mut self, instruction: &Instruction, pairs: &[Pair]) -> Result<Done, DockerfileError> {
+        self.legacy(instruction, pairs);
         let mut created_by = "LABEL".to_owned();
         for (name, value) in self.pairs(pairs)? {
             created_by.push_str(&format!(" {name}={value}"));
@@ -317,6 +422,12 @@ impl<'a> Builder<'a> {
 
     fn workdir(&mut self, instruction: &Instruction, path: &Word) -> Result<Done, DockerfileError> {
         let text = self.expand(&path.text, path.span)?;
+        if self.workdir == WorkdirIn::Base && !text.starts_with('/') {
+            let detail =
+                format!("Relative workdir {text:?} can have unexpected results if the base image changes");
+            self.setting.lint.report(WORKDIR_RELATIVE_PATH, self.place, detail);
+        }
+        self.workdir = WorkdirIn::Dockerfile;
         let dir = self.absolute(&text);
         let path = clean(&dir);
         let created_by = format!("WORKDIR {dir}");
@@ -338,12 +449,27 @@ impl<'a> Builder<'a> {
             let how = Expander::words(self.setting.escape);
             for port in self.expand_with(how, &word.text, word.span)?.words {
                 let form = "PORT[-PORT][/tcp|/udp|/sctp]";
+                self.port(&port);
                 all.extend(value::ports(&port).map_err(|e| syntax(word.span, e, Some(form)))?);
             }
             self.budget.spend_list(&all, word.span)?;
         }
         self.config.exposed_ports.extend(all.iter().cloned());
         Ok(Done::config(self, instruction, format!("EXPOSE {}", plain_list(&all))))
+    }
+
+    fn port(&self, port: &str) {
+        let (rest, protocol) = port.rsplit_once('/').unwrap_or((port, ""));
+        if protocol != protocol.to_lowercase() {
+            let detail = format!("Defined protocol '{port}' in EXPOSE instruction should be lowercase");
+            self.setting.lint.report(EXPOSE_PROTO_CASING, self.place, detail);
+        }
+        if rest.contains(':') {
+            let detail = format!(
+                "EXPOSE instruction should not define an IP address or host-port mapping, found '{port}'"
+            );
+            self.setting.lint.report(EXPOSE_INVALID_FORMAT, self.place, detail);
+        }
     }
 
     fn volume(&mut self, instruction: &Instruction, paths: &[Word]) -> Result<Done, DockerfileError> {

@@ -6,9 +6,11 @@
 
 use serde::{Deserialize, Serialize};
 use wbuild_dockerfile::Span;
-use wbuild_oci::{Execution, Platform};
+use wbuild_oci::{Digest, Execution, Platform};
 
 use crate::chmod::Chmod;
+use crate::lint::Finding;
+use crate::mount::{Presence, RunMount, RunNetwork};
 
 /// What BuildKit writes as the comment of each history entry.
 pub const HISTORY_COMMENT: &str = "buildkit.dockerfile.v0";
@@ -22,6 +24,8 @@ pub struct Plan {
     pub hostname: Option<String>,
     /// What the user should hear of, in the order of the Dockerfile.
     pub warnings: Vec<Warning>,
+    /// What the lint rules found, by place.
+    pub findings: Vec<Finding>,
 }
 
 /// Names a stage of a [`Plan`]: an index into [`Plan::stages`].
@@ -161,6 +165,10 @@ pub struct Run {
     pub user: String,
     /// Files the step sees read-only in [`Run::FILES_DIR`] while it runs (a heredoc that starts with `#!`).
     pub files: Vec<RunFile>,
+    /// `--mount`, in order: a later one can lie in an earlier one.
+    pub mounts: Vec<RunMount>,
+    /// `--network`
+    pub network: RunNetwork,
 }
 
 impl Run {
@@ -192,6 +200,19 @@ pub struct Copy {
     pub chown: Option<String>,
     /// Changes the mode of everything that is copied; `None` keeps the source's.
     pub chmod: Option<Chmod>,
+    /// `--exclude`: patterns of an ignore file, in order; paths are those beneath what a source names.
+    pub exclude: Vec<String>,
+    /// `--link`
+    pub link: Link,
+}
+
+/// Whether a COPY makes its layer without the tree below it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Link {
+    /// It copies into the stage's tree: links there are followed, directories that are there stay as they are.
+    Tree,
+    /// `--link`: it copies into an empty tree, and that tree's layer is laid over the stage's.
+    Layer,
 }
 
 /// Which instruction a [`Copy`] came from.
@@ -229,7 +250,11 @@ pub enum CopySource {
         pattern: String,
         /// As written, for messages.
         written: String,
+        /// `--parents`: what is copied of the directory that the pattern names, with its directories.
+        include: Option<Include>,
     },
+    /// ADD of a URL: a file with mode 0600, owned by root, whose time is the server's Last-Modified.
+    Url(UrlSource),
     /// A file whose content stands in the Dockerfile (heredoc); mode 0644.
     Inline {
         /// Its name where the destination is a directory.
@@ -237,6 +262,37 @@ pub enum CopySource {
         /// Its content.
         content: String,
     },
+}
+
+/// A file from a URL.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UrlSource {
+    /// `https://`, or `http://` on loopback.
+    pub url: String,
+    /// Its name where the destination is a directory: the last part of the URL's path.
+    pub name: String,
+    /// `--checksum`: what the content has to be.
+    pub checksum: Option<Digest>,
+    /// `--unpack`: what happens to it if it is an archive.
+    pub archive: Archive,
+}
+
+/// What happens to an archive.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Archive {
+    /// It is copied like any file.
+    Keep,
+    /// It is unpacked.
+    Unpack,
+}
+
+/// What `--parents` copies of a directory.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Include {
+    /// A pattern of an ignore file, relative to the directory; empty for all of it.
+    pub pattern: String,
+    /// Whether it may name nothing: only where wildcards stand in it.
+    pub presence: Presence,
 }
 
 /// The destination of a COPY.

@@ -6,6 +6,7 @@
 //! source's beneath it; a file replaces a file or link, never a directory. Nothing is followed out of either root.
 
 mod archive;
+mod filter;
 mod mode;
 mod select;
 #[cfg(test)]
@@ -15,13 +16,17 @@ mod tests;
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io;
+use std::os::unix::ffi::OsStrExt;
 
+use wbuild_dockerfile::glob;
 use wbuild_layer::{RootPath, Timestamp};
-use wbuild_plan::{Chmod, CopyDest, CopyKind, CopySource, DestShape};
+use wbuild_plan::{Archive, Chmod, CopyDest, CopyKind, CopySource, DestShape, Include, Presence, UrlSource};
 
 use crate::error::FilesError;
 use crate::files::{self, Files, Kind, Last, Node, node, unreadable};
 use crate::tree::{Attributes, Tree};
+
+pub(crate) use filter::{Filter, Verdict};
 
 /// What every source of one COPY shares.
 pub(crate) struct Copier<'a> {
@@ -30,8 +35,19 @@ pub(crate) struct Copier<'a> {
     /// `None` keeps the source's owner, which is root in a context.
     pub(crate) owner: Option<(u32, u32)>,
     pub(crate) chmod: Option<&'a Chmod>,
+    /// What the URLs of an ADD gave.
+    pub(crate) fetched: &'a [Fetched],
+    /// `--exclude`
+    pub(crate) exclude: &'a [String],
     /// Whose modification times the copies get.
     pub(crate) times: CopyTimes,
+}
+
+/// What a URL gave.
+pub(crate) struct Fetched {
+    pub(crate) url: String,
+    pub(crate) file: File,
+    pub(crate) mtime: Timestamp,
 }
 
 /// Whose modification times copies get.
@@ -60,10 +76,24 @@ impl Copier<'_> {
         note: &mut dyn FnMut(&str),
     ) -> Result<(), FilesError> {
         match source {
-            CopySource::Inline { name, content } => self.inline(name, content, dest),
-            CopySource::Path { pattern, written } => {
-                for found in select::sources(from, pattern, written)? {
-                    self.one(from, &found, written, dest, note)?;
+            CopySource::Inline { name, content } => {
+                let node = plain(0o644, Timestamp::default());
+                self.single(name, &mut content.as_bytes(), &node, dest)
+            }
+            CopySource::Url(source) => self.url(source, dest),
+            CopySource::Path { pattern, written, include } => {
+                let filter = Filter::new(include.as_ref(), self.exclude)
+                    .map_err(|error| FilesError::Pattern { reason: error.to_string() })?;
+                if include.is_some() {
+                    // It is there even where nothing is chosen.
+                    let target = self.destination(dest, None)?;
+                    if let Some(parent) = target.parent() {
+                        self.make_dirs(&parent)?;
+                    }
+                }
+                for found in chosen(from, pattern, written, include.as_ref())? {
+                    let named = Named { found, written, filter: &filter };
+                    self.one(from, &named, dest, note)?;
                 }
                 Ok(())
             }
@@ -73,18 +103,12 @@ impl Copier<'_> {
     fn one(
         &self,
         from: &dyn Files,
-        found: &RootPath,
-        written: &str,
+        Named { found, written, filter }: &Named<'_>,
         dest: &CopyDest,
         note: &mut dyn FnMut(&str),
     ) -> Result<(), FilesError> {
         let source = files::resolve(from, found, Last::Follow)?;
-        let missing = || FilesError::Missing {
-            written: written.to_owned(),
-            place: from.place().to_owned(),
-            ignored: if from.hides(&source) { crate::error::Ignored::Yes } else { crate::error::Ignored::No },
-        };
-        let what = node(from, &source)?.ok_or_else(missing)?;
+        let what = node(from, &source)?.ok_or_else(|| missing(from, &source, written))?;
         if self.kind == CopyKind::Add && what.kind == Kind::File {
             let opened = from.open(&source).map_err(|error| unreadable(from, &source, error))?;
             if let Some(archive) = archive::detect(opened, written)? {
@@ -106,24 +130,46 @@ impl Copier<'_> {
         } else if let Some(parent) = target.parent() {
             self.make_dirs(&parent)?;
         }
-        Walk { copier: self, from, note, inodes: BTreeMap::new() }.copy(
-            &source,
-            &what,
-            &target,
-            Existing::Keeps,
-        )
+        let top = source.as_bytes().len();
+        let mut walk =
+            Walk { copier: self, from, note, inodes: BTreeMap::new(), filter, top, passed: Vec::new() };
+        walk.copy(&source, &what, &target, Existing::Keeps)
     }
 
-    fn inline(&self, name: &str, content: &str, dest: &CopyDest) -> Result<(), FilesError> {
+    fn url(&self, source: &UrlSource, dest: &CopyDest) -> Result<(), FilesError> {
+        let failed =
+            |error: io::Error| FilesError::Archive { written: source.url.clone(), reason: error.to_string() };
+        let found = self.fetched.iter().find(|fetched| fetched.url == source.url);
+        let found = found.ok_or_else(|| failed(io::ErrorKind::NotFound.into()))?;
+        let mut file = found.file.try_clone().map_err(failed)?;
+        io::Seek::rewind(&mut file).map_err(failed)?;
+        if source.archive == Archive::Unpack {
+            let again = file.try_clone().map_err(failed)?;
+            if let Some(archive) = archive::detect(again, &source.url)? {
+                let target = self.destination(dest, None)?;
+                self.make_dirs(&target)?;
+                return archive.unpack(self.tree, &target, self.owner);
+            }
+        }
+        // As BuildKit and Docker: nobody but its owner may read it.
+        self.single(&source.name, &mut file, &plain(0o600, found.mtime), dest)
+    }
+
+    /// One file with this content.
+    fn single(
+        &self,
+        name: &str,
+        content: &mut dyn io::Read,
+        node: &Node,
+        dest: &CopyDest,
+    ) -> Result<(), FilesError> {
         let target = self.destination(dest, Some(name.as_bytes()))?;
         if let Some(parent) = target.parent() {
             self.make_dirs(&parent)?;
         }
-        let node =
-            Node { kind: Kind::File, mode: 0o644, uid: 0, gid: 0, mtime: Timestamp::default(), shared: None };
-        let attributes = self.wanted(&node, Default::default());
+        let attributes = self.wanted(node, Default::default());
         let mut file = self.create(name, &target, &attributes)?;
-        io::Write::write_all(&mut file, content.as_bytes()).map_err(write("write", &target))?;
+        io::copy(content, &mut file).map_err(write("write", &target))?;
         self.tree.set_new_attributes(&file, &attributes).map_err(write("set the attributes of", &target))
     }
 
@@ -211,6 +257,50 @@ impl Copier<'_> {
     }
 }
 
+fn plain(mode: u32, mtime: Timestamp) -> Node {
+    Node { kind: Kind::File, mode, uid: 0, gid: 0, mtime, shared: None }
+}
+
+/// One path that a source names.
+struct Named<'a> {
+    found: RootPath,
+    written: &'a str,
+    filter: &'a Filter,
+}
+
+/// What a source names; with `--parents`, wildcards may name nothing, and a path without has to be there.
+pub(crate) fn chosen(
+    from: &dyn Files,
+    pattern: &str,
+    written: &str,
+    include: Option<&Include>,
+) -> Result<Vec<RootPath>, FilesError> {
+    let found = match select::sources(from, pattern, written) {
+        Err(FilesError::Missing { .. }) if include.is_some_and(|i| i.presence == Presence::Optional) => {
+            return Ok(Vec::new());
+        }
+        other => other?,
+    };
+    if let Some(Include { pattern, presence: Presence::Required }) = include {
+        for base in &found {
+            let path = base.as_path().join(glob::unescape(pattern));
+            let path = RootPath::new(path.as_os_str().as_bytes())
+                .map_err(|error| unreadable(from, base, io::Error::other(error)))?;
+            let path = files::resolve(from, &path, Last::Keep)?;
+            node(from, &path)?.ok_or_else(|| missing(from, &path, written))?;
+        }
+    }
+    Ok(found)
+}
+
+fn missing(from: &dyn Files, path: &RootPath, written: &str) -> FilesError {
+    FilesError::Missing {
+        written: written.to_owned(),
+        place: from.place().to_owned(),
+        ignored: if from.hides(path) { crate::error::Ignored::Yes } else { crate::error::Ignored::No },
+    }
+}
+
 /// The copy of one source: a file, or a directory with what is beneath it.
 struct Walk<'a> {
     copier: &'a Copier<'a>,
@@ -218,9 +308,54 @@ struct Walk<'a> {
     note: &'a mut dyn FnMut(&str),
     /// Where the first name of a file with several went.
     inodes: BTreeMap<(u64, u64), RootPath>,
+    filter: &'a Filter,
+    /// The length of the source's path, which is no part of what the filter sees.
+    top: usize,
+    /// The directories around the one that is copied that are made only for something chosen.
+    passed: Vec<Passed>,
+}
+
+/// A directory that is not chosen itself.
+struct Passed {
+    source: RootPath,
+    what: Node,
+    target: RootPath,
+    state: Way,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Way {
+    Open,
+    /// It was there.
+    Found,
+    Made,
 }
 
 impl Walk<'_> {
+    fn verdict(&self, source: &RootPath) -> Verdict {
+        self.filter.verdict_beneath(source, self.top)
+    }
+
+    /// Makes the directories on the way to something chosen.
+    fn make_way(&mut self) -> Result<(), FilesError> {
+        let tree = self.copier.tree;
+        for passed in self.passed.iter_mut().filter(|passed| passed.state == Way::Open) {
+            let Passed { source, what, target, state } = passed;
+            *state = match node(tree, target)? {
+                None => {
+                    tree.make_dir(target).map_err(write("make the directory", target))?;
+                    Way::Made
+                }
+                Some(there) if there.is_dir() => {
+                    tree.set_mode(target, what.mode).map_err(write("set the mode of", target))?;
+                    Way::Found
+                }
+                Some(_) => return Err(not_a_directory(source.to_string(), target)),
+            };
+        }
+        Ok(())
+    }
+
     fn copy(
         &mut self,
         source: &RootPath,
@@ -232,6 +367,10 @@ impl Walk<'_> {
         if what.is_dir() {
             return self.directory(source, what, target, existing);
         }
+        if self.verdict(source) != Verdict::Chosen {
+            return Ok(());
+        }
+        self.make_way()?;
         if what.kind == Kind::Socket {
             (self.note)(&format!("{source} is a socket and was left out"));
             return Ok(());
@@ -272,18 +411,23 @@ impl Walk<'_> {
         existing: Existing,
     ) -> Result<(), FilesError> {
         let tree = self.copier.tree;
-        let takes = match node(tree, target)? {
-            None => {
-                tree.make_dir(target).map_err(write("make the directory", target))?;
-                Existing::Takes
+        let takes = match self.verdict(source) {
+            Verdict::Closed => return Ok(()),
+            Verdict::Passed => {
+                let (source, target) = (source.clone(), target.clone());
+                self.passed.push(Passed { source, what: what.clone(), target, state: Way::Open });
+                None
             }
-            Some(there) if there.is_dir() => existing,
-            Some(_) => {
-                return Err(FilesError::Conflict {
-                    source_path: source.to_string(),
-                    target: target.clone(),
-                    reason: "something that is not a directory is there",
-                });
+            Verdict::Chosen => {
+                self.make_way()?;
+                Some(match node(tree, target)? {
+                    None => {
+                        tree.make_dir(target).map_err(write("make the directory", target))?;
+                        Existing::Takes
+                    }
+                    Some(there) if there.is_dir() => existing,
+                    Some(_) => return Err(not_a_directory(source.to_string(), target)),
+                })
             }
         };
         for name in self.from.list(source).map_err(|error| unreadable(self.from, source, error))? {
@@ -296,12 +440,20 @@ impl Walk<'_> {
                 self.copy(&child, &node, &child_target, Existing::Takes)?;
             }
         }
+        let takes = match takes {
+            Some(takes) => takes == Existing::Takes,
+            None => self.passed.pop().is_some_and(|passed| passed.state == Way::Made),
+        };
         // Last: making the children moved the directory's time.
-        if takes == Existing::Takes {
-            self.copier.attributes(self.from, source, what, target)
-        } else {
-            Ok(())
-        }
+        if takes { self.copier.attributes(self.from, source, what, target) } else { Ok(()) }
+    }
+}
+
+fn not_a_directory(source_path: String, target: &RootPath) -> FilesError {
+    FilesError::Conflict {
+        source_path,
+        target: target.clone(),
+        reason: "something that is not a directory is there",
     }
 }
 
@@ -318,13 +470,7 @@ pub(crate) fn make_dirs(tree: &Tree, path: &RootPath, owner: (u32, u32)) -> Resu
                 missing.push(path);
             }
             Some(there) if there.is_dir() => break,
-            Some(_) => {
-                return Err(FilesError::Conflict {
-                    source_path: "a directory".to_owned(),
-                    target: path,
-                    reason: "something that is not a directory is there",
-                });
-            }
+            Some(_) => return Err(not_a_directory("a directory".to_owned(), &path)),
         }
     }
     for path in missing.iter().rev() {

@@ -10,7 +10,7 @@ use crate::error::{FilesError, Ignored};
 use crate::files::{self, Files, Kind, Last, node, unreadable};
 
 /// The paths that `pattern` names, in byte order.
-pub(super) fn sources(from: &dyn Files, pattern: &str, written: &str) -> Result<Vec<RootPath>, FilesError> {
+pub(crate) fn sources(from: &dyn Files, pattern: &str, written: &str) -> Result<Vec<RootPath>, FilesError> {
     let components: Vec<&str> = pattern.split('/').filter(|component| !component.is_empty()).collect();
     let wild = components.iter().position(|component| glob::has_wildcards(component));
     let path = |components: &[&str]| {

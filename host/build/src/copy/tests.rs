@@ -21,6 +21,7 @@ struct Bench {
     owner: Option<(u32, u32)>,
     chmod: Option<Chmod>,
     kind: CopyKind,
+    exclude: Vec<String>,
 }
 
 const TIME: Timestamp = Timestamp { seconds: 77, nanoseconds: 0 };
@@ -35,7 +36,8 @@ impl Bench {
             make(&context, file);
         }
         Tree::make(&dir.path().join("tree"), &mut std::iter::empty()).unwrap();
-        Self { dir, ignore: IgnoreFile::default(), owner: None, chmod: None, kind: CopyKind::Copy }
+        let (kind, exclude) = (CopyKind::Copy, Vec::new());
+        Self { dir, ignore: IgnoreFile::default(), owner: None, chmod: None, kind, exclude }
     }
 
     fn ignoring(mut self, text: &str) -> Self {
@@ -48,8 +50,7 @@ impl Bench {
     }
 
     fn try_copy(&self, source: &str, dest: &str) -> Result<ChangeSet, FilesError> {
-        let source = CopySource::Path { pattern: format!("/{source}"), written: source.to_owned() };
-        self.try_source(&source, dest)
+        self.try_source(&path(source, None), dest)
     }
 
     fn try_source(&self, source: &CopySource, dest: &str) -> Result<ChangeSet, FilesError> {
@@ -64,6 +65,8 @@ impl Bench {
             kind: self.kind,
             owner: self.owner,
             chmod: self.chmod.as_ref(),
+            exclude: &self.exclude,
+            fetched: &[],
             times: CopyTimes::Set,
         };
         copier.copy(&files, source, &dest, &mut |_| {})?;
@@ -74,6 +77,15 @@ impl Bench {
     fn copy(&self, source: &str, dest: &str) -> Vec<String> {
         shown(&self.try_copy(source, dest).unwrap())
     }
+}
+
+fn path(source: &str, include: Option<Include>) -> CopySource {
+    CopySource::Path { pattern: format!("/{source}"), written: source.to_owned(), include }
+}
+
+/// `base` and what `--parents` takes of it.
+fn parents(base: &str, pattern: &str, presence: Presence) -> CopySource {
+    path(base, Some(Include { pattern: pattern.to_owned(), presence }))
 }
 
 fn make(root: &Path, file: &str) {
@@ -197,6 +209,42 @@ fn what_is_ignored_is_not_there() {
 }
 
 #[test]
+fn what_is_excluded_is_not_copied() {
+    let mut bench =
+        Bench::new(&["app/a.go", "app/a_test.go", "app/sub/b_test.go", "app/sub/b.go", "app/doc/x"]);
+    bench.exclude = vec!["**/*_test.go".to_owned(), "doc".to_owned()];
+    assert_eq!(bench.copy("app", "/o")[1..], ["/o/a.go 640 0:0", "/o/sub/ 755 0:0", "/o/sub/b.go 640 0:0"]);
+    bench.exclude = vec!["sub".to_owned(), "!sub/b.go".to_owned(), "doc".to_owned(), "*.go".to_owned()];
+    assert_eq!(bench.copy("app", "/p"), ["/p/ 755 0:0", "/p/sub/ 755 0:0", "/p/sub/b.go 640 0:0"]);
+    bench.exclude = vec!["a.go".to_owned()];
+    assert_eq!(bench.copy("app/a.go", "/q"), ["/q 640 0:0"], "what is named itself is copied");
+}
+
+#[test]
+fn parents_are_kept_from_the_pivot_on() {
+    let bench = Bench::new(&["a/", "a/b/", "a/b/c/", "a/b/c/f", "a/b/g", "a/x/", "a/x/h", "z/"]);
+    let copied = |base: &str, pattern: &str, dest: &str| {
+        shown(&bench.try_source(&parents(base, pattern, Presence::Optional), dest).unwrap())
+    };
+    assert_eq!(
+        copied("", "a/b/c", "/out/"),
+        [
+            "/out/ 755 0:0",
+            "/out/a/ 750 0:0",
+            "/out/a/b/ 750 0:0",
+            "/out/a/b/c/ 750 0:0",
+            "/out/a/b/c/f 640 0:0"
+        ]
+    );
+    assert_eq!(copied("a/b", "c", "/p/"), ["/p/ 755 0:0", "/p/c/ 750 0:0", "/p/c/f 640 0:0"]);
+    assert_eq!(copied("a/b", "*/f", "/p2/"), ["/p2/ 755 0:0", "/p2/c/ 750 0:0", "/p2/c/f 640 0:0"]);
+    assert_eq!(copied("a", "**/h", "/q/"), ["/q/ 755 0:0", "/q/x/ 750 0:0", "/q/x/h 640 0:0"]);
+    assert_eq!(copied("a", "nothing*", "/r/"), ["/r/ 755 0:0"]);
+    let missing = bench.try_source(&parents("", "a/nothing", Presence::Required), "/s/").unwrap_err();
+    assert!(matches!(missing, FilesError::Missing { .. }), "{missing}");
+}
+
+#[test]
 fn hard_links_stay_hard_links() {
     let bench = Bench::new(&["dir/a"]);
     std::fs::hard_link(bench.context().join("dir/a"), bench.context().join("dir/b")).unwrap();
@@ -294,9 +342,9 @@ fn a_copy_between_trees_keeps_owners_but_not_the_views() {
     chowned.copy("f", "/data/");
     let from = Tree::open(&chowned.dir.path().join("tree"), "stage 0", JournalCheck::Off).unwrap();
     let tree = Tree::open(&bench.dir.path().join("tree"), "test", JournalCheck::FullWalk).unwrap();
-    let copier =
-        Copier { tree: &tree, kind: CopyKind::Copy, owner: None, chmod: None, times: CopyTimes::Kept };
-    let source = CopySource::Path { pattern: "/".to_owned(), written: "/".to_owned() };
+    let (kind, times) = (CopyKind::Copy, CopyTimes::Kept);
+    let copier = Copier { tree: &tree, kind, owner: None, chmod: None, exclude: &[], fetched: &[], times };
+    let source = path("", None);
     let dest = CopyDest { path: "/".to_owned(), shape: DestShape::Directory };
     copier.copy(&from, &source, &dest, &mut |_| {}).unwrap();
     let changes = tree.finish(MtimeRule::SetTo(TIME)).unwrap().0;

@@ -20,6 +20,9 @@ fn request() -> Request {
         contexts: BTreeMap::new(),
         labels: BTreeMap::new(),
         epoch: EpochRule::FromBase,
+        network: crate::RunNetwork::Default,
+        ignore: wbuild_dockerfile::IgnoreFile::default(),
+        stages: crate::Stages::Needed,
     }
 }
 
@@ -113,7 +116,7 @@ fn show_action(out: &mut String, action: &Action) {
                 _ = writeln!(out, "    file {} {:?}", file.name, file.content);
             }
         }
-        Action::Copy(Copy { kind, from, sources, dest, chown, chmod }) => {
+        Action::Copy(Copy { kind, from, sources, dest, chown, chmod, exclude, link }) => {
             let from = match from {
                 CopyFrom::Context => "context".to_owned(),
                 CopyFrom::Named(name) => format!("context {name}"),
@@ -122,9 +125,22 @@ fn show_action(out: &mut String, action: &Action) {
             };
             let slash = if dest.shape == DestShape::Directory { "/" } else { "" };
             _ = writeln!(out, "    {kind:?} from {from} to {}{slash} {chown:?} {chmod:?}", dest.path);
+            if !exclude.is_empty() || *link == crate::Link::Layer {
+                _ = writeln!(out, "      {link:?}, without {exclude:?}");
+            }
             for source in sources {
                 match source {
-                    CopySource::Path { pattern, written } => _ = writeln!(out, "      {pattern} ({written})"),
+                    CopySource::Path { pattern, written, include: None } => {
+                        _ = writeln!(out, "      {pattern} ({written})");
+                    }
+                    CopySource::Path { pattern, written, include: Some(include) } => {
+                        let crate::Include { pattern: beneath, presence } = include;
+                        _ = writeln!(
+                            out,
+                            "      {pattern} with the parents of {beneath}, {presence:?} ({written})"
+                        );
+                    }
+                    CopySource::Url(url) => _ = writeln!(out, "      {url:?}"),
                     CopySource::Inline { name, content } => _ = writeln!(out, "      <<{name} {content:?}"),
                 }
             }
@@ -236,11 +252,7 @@ fn named_contexts_stand_for_stages_images_and_sources() {
     let text = "FROM broken:$ AS base\nFROM alpine:latest\nCOPY --from=base a b\nCOPY --from=files a b\n\
         COPY --from=docker.io/library/alpine a b";
     insta::assert_snapshot!(show(text, &request));
-    assert_eq!(
-        show("FROM files", &request),
-        "1:6: the build context files, a directory, as the base of a stage is not supported yet \
-         (supported: docker-image:// and oci-layout:// as bases; directories in COPY --from)"
-    );
+    insta::assert_snapshot!("a_directory_as_base", show("FROM files AS x\nENV a=1\nFROM x", &request));
 }
 
 #[test]
@@ -253,12 +265,18 @@ fn what_is_wrong_or_not_built_is_refused_with_its_place() {
         "FROM a AS self\nCOPY --from=self a b",
         "ARG x=y\nFROM a\nCOPY --from=$x a b",
         "FROM a\nCOPY --from=scratch a b",
-        "FROM a\nRUN --mount=type=cache,target=/x y",
-        "FROM a\nRUN --network=none y",
+        "FROM a\nRUN --network=host y",
+        "FROM a\nRUN --network=some y",
         "FROM a\nRUN --security=insecure y",
-        "FROM a\nCOPY --link a b",
+        "FROM a\nRUN --device=vendor.com/gpu y",
+        "FROM a\nCOPY --link --chown=app a b",
+        "FROM a\nCOPY --exclude=[ a b",
+        "FROM a\nCOPY --parents --exclude=! a b",
         "FROM a\nCOPY a \\\n https://example.com/x b",
-        "FROM a\nADD https://example.com/x b",
+        "FROM a\nADD http://example.com/x b",
+        "FROM a\nADD https://user:secret@example.com/x b",
+        "FROM a\nADD --checksum=sha512:ab https://example.com/x b",
+        "FROM a\nADD --checksum=sha256:ab https://example.com/x y b/",
         "FROM a\nADD git@example.com:x/y.git b",
         "FROM a\nADD --checksum=sha256:ab x b",
         "FROM a\nADD --checksum=sha256:ab https://example.com/x b",
@@ -271,10 +289,29 @@ fn what_is_wrong_or_not_built_is_refused_with_its_place() {
         "FROM a\nSTOPSIGNAL SIGNOTHING",
         "FROM a\nVOLUME $x",
         "FROM a\nCOPY <<a/b /x\na/b\n",
-        "# check=error=true\nFROM a",
+        "# check=error=true\nFROM a as b\nWORKDIR c",
+        "# check=nothing=1\nFROM a",
     ];
     let shown: Vec<String> = texts.iter().map(|t| format!("{t:?}\n    {}", show(t, &request()))).collect();
     insta::assert_snapshot!(shown.join("\n"));
+}
+
+#[test]
+fn copy_flags_are_part_of_the_step() {
+    let text = "FROM scratch\nCOPY --link --exclude=*.o --exclude=!a.o a b/\nCOPY --parents a/./b/*/c ./d /x/\n\
+        ADD --link --chmod=go-w --exclude=x a b";
+    insta::assert_snapshot!(show(text, &request()));
+}
+
+#[test]
+fn urls_are_sources_of_add() {
+    let sum = "a".repeat(64);
+    let text = format!(
+        "FROM scratch\nARG V=1\nADD https://example.com/dir/tool-$V.tgz?x=y /opt/\n\
+         ADD --checksum=sha256:{sum} --unpack http://127.0.0.1:8000/a%20b.tar local /\nADD https://example.com /x"
+    );
+    let plan = show(&text.replace(" local", ""), &request());
+    insta::assert_snapshot!(plan);
 }
 
 #[test]
