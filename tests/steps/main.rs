@@ -7,6 +7,7 @@
 mod attributes;
 mod bytecode;
 mod examples;
+mod mounts;
 mod processes;
 mod repository;
 mod strategies;

@@ -8,8 +8,10 @@ use std::os::fd::{AsFd, OwnedFd};
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use rustix::thread::{CapabilitySet, CapabilitySets};
+use wbuild_monitor::MountAccess;
 use wbuild_sys::landlock::{self, Rights, Ruleset, Scopes};
 
+use crate::grafts::{Backing, Source};
 use crate::wire::HostIdentity;
 
 /// Becomes the scratch user where wbuild runs as root, and drops every capability in any case.
@@ -47,7 +49,7 @@ pub(crate) struct Places {
     /// The step's scratch directory.
     pub(crate) scratch: OwnedFd,
     /// Sources of grafts.
-    pub(crate) grafts: Vec<OwnedFd>,
+    pub(crate) grafts: Vec<Source>,
     /// What stands at /dev/shm.
     pub(crate) shm: OwnedFd,
     /// Where the stub is planted in our own root.
@@ -82,7 +84,14 @@ pub(crate) fn supervisor(places: &Places) -> Result<Fence, Errno> {
         rules.allow(whole.as_fd(), Rights::ALL)?;
     }
     for graft in &places.grafts {
-        allow_any(&mut rules, graft, Rights::ALL)?;
+        match (&graft.backing, graft.access) {
+            // Files without a name are under no domain.
+            (Backing::Memory { .. }, _) => {}
+            (Backing::Tree { dir, .. }, MountAccess::ReadWrite) => rules.allow(dir.as_fd(), Rights::ALL)?,
+            (_, MountAccess::ReadWrite) => allow_any(&mut rules, &graft.fd, Rights::ALL)?,
+            (_, MountAccess::ReadOnly) if graft.is_seat => allow_any(&mut rules, &graft.fd, Rights::ALL)?,
+            (_, MountAccess::ReadOnly) => allow_any(&mut rules, &graft.fd, RUN)?,
+        }
     }
     for stub in &places.stubs {
         rules.allow(stub.as_fd(), Rights::EXECUTE.with(Rights::READ_FILE))?;
@@ -132,8 +141,8 @@ pub(crate) fn guest(places: &Places) -> Result<(), Errno> {
     let mut rules = Ruleset::new(Scopes::ABSTRACT_SOCKETS_AND_SIGNALS)?;
     rules.allow(places.tree.as_fd(), RUN)?;
     rules.allow(places.shm.as_fd(), RUN)?;
-    for graft in &places.grafts {
-        allow_any(&mut rules, graft, RUN)?;
+    for graft in places.grafts.iter().filter(|graft| !matches!(graft.backing, Backing::Memory { .. })) {
+        allow_any(&mut rules, &graft.fd, RUN)?;
     }
     for stub in &places.stubs {
         rules.allow(stub.as_fd(), Rights::EXECUTE.with(Rights::READ_FILE))?;

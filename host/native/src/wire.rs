@@ -59,6 +59,10 @@ pub(crate) enum Outcome {
     NotStarted { program: String, errno: i32 },
     /// The host lacks something.
     Host { mechanism: String, hint: String },
+    /// A mount has no place in the tree.
+    NotMounted { target: String, errno: i32 },
+    /// It went over a limit and was ended.
+    Exceeded { limit: String },
     /// The sandbox failed.
     Broken { detail: String },
 }
@@ -102,6 +106,7 @@ pub(crate) enum Boot {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Stage {
     Process,
+    Limits,
     Landlock,
     Filter,
 }

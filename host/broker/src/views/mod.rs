@@ -25,6 +25,17 @@ use crate::identity::State;
 use crate::step::Step;
 use crate::task::Task;
 
+/// A graft as /proc/PID/mounts tells of it.
+#[derive(Clone, Debug)]
+pub struct ShownMount {
+    /// Absolute.
+    pub target: String,
+    /// `tmpfs`, or what a bind mount of the store would have.
+    pub kind: &'static str,
+    /// As mount(8) prints them: `rw,nosuid,relatime,size=64k`.
+    pub options: String,
+}
+
 /// What the views of one step share.
 #[derive(Debug)]
 pub struct StepViews {
@@ -33,6 +44,7 @@ pub struct StepViews {
     listings: listing::Listings,
     terminals: dev::Terminals,
     hostname: String,
+    mounts: Vec<ShownMount>,
     /// Device numbers of procfs and sysfs, by which descriptors on them are recognised.
     devices: [Option<(u32, u32)>; 2],
 }
@@ -57,7 +69,16 @@ impl StepViews {
         let devices = [device(proc.as_fd()), sys.as_ref().and_then(|fd| device(fd.as_fd()))];
         let listings = listing::Listings::new(scratch)?;
         let (terminals, hostname) = (dev::Terminals::default(), hostname.to_owned());
-        Ok(Self { proc, sys, listings, terminals, hostname, devices })
+        Ok(Self { proc, sys, listings, terminals, hostname, mounts: Vec::new(), devices })
+    }
+
+    /// Says what stands in /proc/PID/mounts beside what every step has. Before the first guest process.
+    pub fn show_mounts(&mut self, mounts: Vec<ShownMount>) {
+        self.mounts = mounts;
+    }
+
+    fn mounts(&self) -> &[ShownMount] {
+        &self.mounts
     }
 
     /// What `uname` and /proc/sys/kernel/hostname say.

@@ -143,6 +143,7 @@ fn spec(tree: PathBuf, scratch: &Path, argv: Vec<String>) -> StepSpec {
             hostname: "wbuild".into(),
         },
         mounts: vec![],
+        resources: Default::default(),
         mtimes: MtimeRule::Keep,
         policy: Policy::default(),
         journal_check: match std::env::var("STEP_CHECK").as_deref() {

@@ -7,7 +7,7 @@ use rustix::fs::OFlags;
 use wbuild_monitor::Fault;
 
 use crate::identity::State;
-use crate::views::{Caller, synthetic};
+use crate::views::{Caller, ShownMount, synthetic};
 
 /// One of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,9 +55,9 @@ impl File {
         let (name, content) = match self {
             Self::Status => ("status", status(&real(b"status")?, state)),
             Self::Limits => ("limits", limits(&real(b"limits")?, state)),
-            Self::Mounts => ("mounts", MOUNTS.as_bytes().to_vec()),
-            Self::MountInfo => ("mountinfo", MOUNT_INFO.as_bytes().to_vec()),
-            Self::MountStats => ("mountstats", MOUNT_STATS.as_bytes().to_vec()),
+            Self::Mounts => ("mounts", mounts(caller.views().mounts(), MOUNTS, as_mounts)),
+            Self::MountInfo => ("mountinfo", mounts(caller.views().mounts(), MOUNT_INFO, as_mount_info)),
+            Self::MountStats => ("mountstats", mounts(caller.views().mounts(), MOUNT_STATS, as_mount_stats)),
             // The identity map of the initial user namespace, as `user_namespaces(7)` shows it.
             Self::UidMap => ("uid_map", b"         0          0 4294967295\n".to_vec()),
             Self::SetGroups => ("setgroups", b"allow\n".to_vec()),
@@ -97,6 +97,34 @@ device devpts mounted on /dev/pts with fstype devpts
 device shm mounted on /dev/shm with fstype tmpfs
 device sysfs mounted on /sys with fstype sysfs
 ";
+
+/// What every step has, without what one of its own mounts covers, then its own.
+fn mounts(own: &[ShownMount], base: &str, line: fn(usize, &ShownMount) -> String) -> Vec<u8> {
+    let covered = |text: &&str| own.iter().any(|m| text.split(' ').any(|word| word == m.target));
+    let mut out: String = base.lines().filter(|text| !covered(text)).flat_map(|text| [text, "\n"]).collect();
+    for (index, mount) in own.iter().enumerate() {
+        out.push_str(&line(index, mount));
+    }
+    out.into_bytes()
+}
+
+/// Blanks and backslashes of a path as the kernel writes them (seq_path).
+fn escaped(path: &str) -> String {
+    path.replace('\\', "\\134").replace(' ', "\\040").replace('\t', "\\011").replace('\n', "\\012")
+}
+
+fn as_mounts(_index: usize, mount: &ShownMount) -> String {
+    format!("{kind} {} {kind} {} 0 0\n", escaped(&mount.target), mount.options, kind = mount.kind)
+}
+
+fn as_mount_info(index: usize, mount: &ShownMount) -> String {
+    let (kind, number) = (mount.kind, 200 + index);
+    format!("{number} 100 0:{number} / {} {} - {kind} {kind} rw\n", escaped(&mount.target), mount.options)
+}
+
+fn as_mount_stats(_index: usize, mount: &ShownMount) -> String {
+    format!("device {kind} mounted on {} with fstype {kind}\n", escaped(&mount.target), kind = mount.kind)
+}
 
 /// /proc/PID/status with the virtual ids, groups, capabilities and umask, and without our own filter and tracer.
 fn status(real: &[u8], state: &State) -> Vec<u8> {
