@@ -23,6 +23,11 @@ impl Environment {
         self.0.get(OsStr::new(name)).map(OsString::as_os_str).filter(|value| !value.is_empty())
     }
 
+    /// Every variable.
+    pub(crate) fn all(&self) -> impl Iterator<Item = (&OsStr, &OsStr)> {
+        self.0.iter().map(|(name, value)| (name.as_os_str(), value.as_os_str()))
+    }
+
     /// The value of `name` even if it is empty; `None` where it is unset or not UTF-8.
     #[must_use]
     pub(crate) fn text(&self, name: &str) -> Option<&str> {

@@ -4,15 +4,17 @@
 //! requests that are challenged at once lead to one token request. Tokens live in memory only.
 
 use crate::challenge::Challenge;
-use crate::credentials::{Credentials, Login};
+use crate::credentials::{Credentials, CredentialsError, Found, Login};
 use crate::endpoint::Repository;
 use crate::error::RegistryError;
-use crate::transport::{self, Ask, bounded_body};
+use crate::helper::{Helpers, server};
+use crate::transport::{self, Ask, Transport, bounded_body};
 use base64::{Engine, engine::general_purpose::STANDARD};
 use reqwest::Url;
 use reqwest::header::{AUTHORIZATION, HeaderValue};
 use serde::Deserialize;
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::Mutex;
 
@@ -51,17 +53,20 @@ struct Grant {
 /// Knows how to be let in.
 pub(crate) struct Doorkeeper {
     credentials: Credentials,
+    helpers: Option<Arc<dyn Helpers>>,
+    /// What helpers said, by their names and the registry's.
+    asked: Mutex<HashMap<(String, String), Option<Login>>>,
     grants: Mutex<HashMap<Key, Grant>>,
 }
 
 impl Doorkeeper {
-    pub(crate) fn new(credentials: Credentials) -> Self {
-        Self { credentials, grants: Mutex::default() }
+    pub(crate) fn new(credentials: Credentials, helpers: Option<Arc<dyn Helpers>>) -> Self {
+        Self { credentials, helpers, asked: Mutex::default(), grants: Mutex::default() }
     }
 
     /// The header to send unasked, if there is one.
     pub(crate) async fn current(&self, ask: &Ask<'_>) -> Result<Option<HeaderValue>, RegistryError> {
-        if let Some(Login::Bearer(token)) = self.login(ask)? {
+        if let Found::Login(Login::Bearer(token)) = self.find(ask.repository) {
             return Ok(Some(header(ask, "Bearer", token.expose())?));
         }
         let grants = self.grants.lock().await;
@@ -73,7 +78,7 @@ impl Doorkeeper {
     /// The header that answers `challenges`, after `refused` was not enough.
     pub(crate) async fn answer(
         &self,
-        http: &reqwest::Client,
+        transport: &Transport,
         ask: &Ask<'_>,
         challenges: &[Challenge],
         refused: Option<&HeaderValue>,
@@ -84,42 +89,47 @@ impl Doorkeeper {
             return Ok(newer.header.clone());
         }
         grants.remove(&key);
-        let login = self.login(ask)?;
+        let login = self.login(ask.repository).await?;
+        let login = login.as_ref();
         // A token says less than a password; where both will do, it is a token.
         let challenge = challenges.iter().find(|one| **one != Challenge::Basic).or(challenges.first());
         let grant = match (challenge, login) {
-            (_, Some(Login::Bearer(_))) => return Err(self.unauthorized(ask, "")),
+            (_, Some(Login::Bearer(_))) => return Err(self.unauthorized(ask, "").await),
             (Some(Challenge::Bearer { realm, service, .. }), login) => {
-                self.token(http, ask, realm, service.as_deref(), login).await?
+                self.token(transport, ask, realm, service.as_deref(), login).await?
             }
             (Some(Challenge::Basic), Some(Login::Password { user, password })) if refused.is_none() => {
                 let pair = STANDARD.encode(format!("{user}:{}", password.expose()));
                 Grant { header: header(ask, "Basic", &pair)?, until: None }
             }
-            _ => return Err(self.unauthorized(ask, "")),
+            _ => return Err(self.unauthorized(ask, "").await),
         };
         let header = grant.header.clone();
         grants.insert(key, grant);
         Ok(header)
     }
 
-    /// Forgets what was granted, because it no longer lets in.
-    pub(crate) async fn forget(&self, ask: &Ask<'_>) {
-        self.grants.lock().await.remove(&key(ask));
+    /// Forgets what was granted, because it no longer lets in; a newer grant stays.
+    pub(crate) async fn forget(&self, ask: &Ask<'_>, refused: Option<&HeaderValue>) {
+        let mut grants = self.grants.lock().await;
+        let key = key(ask);
+        if grants.get(&key).is_some_and(|grant| Some(&grant.header) == refused) {
+            grants.remove(&key);
+        }
     }
 
     /// The error for a door that stays shut; `said` is the registry's reason.
-    pub(crate) fn unauthorized(&self, ask: &Ask<'_>, said: &str) -> RegistryError {
-        let used = match self.login(ask) {
-            Ok(Some(_)) => "the configured credentials were not accepted".to_owned(),
-            Ok(None) => match self.credentials.helper() {
-                Some(helper) => format!(
-                    "no credentials are configured for it, and the helper docker-credential-{helper} is not asked: \
-                     credential helpers are not supported yet"
-                ),
-                None => "no credentials are configured for it".to_owned(),
-            },
-            Err(error) => error.to_string(),
+    pub(crate) async fn unauthorized(&self, ask: &Ask<'_>, said: &str) -> RegistryError {
+        let used = match (self.login(ask.repository).await, self.find(ask.repository)) {
+            (Ok(Some(_)), Found::Helper(helper)) => {
+                format!("the credentials of docker-credential-{helper} were not accepted")
+            }
+            (Ok(Some(_)), _) => "the configured credentials were not accepted".to_owned(),
+            (Ok(None), Found::Helper(helper)) => {
+                format!("docker-credential-{helper} has no credentials for it")
+            }
+            (Ok(None), _) => "no credentials are configured for it".to_owned(),
+            (Err(error), _) => error.to_string(),
         };
         let why = if said.is_empty() { used } else { format!("{said}; {used}") };
         RegistryError::Unauthorized {
@@ -129,13 +139,40 @@ impl Doorkeeper {
         }
     }
 
-    fn login(&self, ask: &Ask<'_>) -> Result<Option<&Login>, RegistryError> {
-        Ok(self.credentials.login(&ask.repository.registry, &ask.repository.name)?)
+    fn find(&self, repository: &Repository) -> Found<'_> {
+        self.credentials.find(&repository.registry, &repository.name)
+    }
+
+    /// The login for a repository; a helper is asked the first time.
+    pub(crate) async fn login(&self, repository: &Repository) -> Result<Option<Login>, RegistryError> {
+        let helper = match self.find(repository) {
+            Found::Login(login) => return Ok(Some(login.clone())),
+            Found::Nothing => return Ok(None),
+            Found::Helper(helper) => helper,
+        };
+        let key = (helper.to_owned(), repository.registry.clone());
+        let mut asked = self.asked.lock().await;
+        if let Some(login) = asked.get(&key) {
+            return Ok(login.clone());
+        }
+        let failed = |why: String| {
+            let (registry, helper) = (repository.registry.clone(), helper.to_owned());
+            RegistryError::Credentials(CredentialsError::Helper { registry, helper, why })
+        };
+        let helpers = self.helpers.clone().ok_or_else(|| failed("helpers are not run here".to_owned()))?;
+        let (name, server) = (helper.to_owned(), server(&repository.registry).to_owned());
+        let answer = match tokio::task::spawn_blocking(move || helpers.get(&name, &server)).await {
+            Ok(answer) => answer.map_err(|error| failed(error.to_string()))?,
+            Err(panic) => std::panic::resume_unwind(panic.into_panic()),
+        };
+        let login = answer.map(crate::helper::HelperLogin::into_login);
+        asked.insert(key, login.clone());
+        Ok(login)
     }
 
     async fn token(
         &self,
-        http: &reqwest::Client,
+        transport: &Transport,
         ask: &Ask<'_>,
         realm: &str,
         service: Option<&str>,
@@ -155,6 +192,7 @@ impl Doorkeeper {
         if url.scheme() != "https" && !(url.scheme() == "http" && ask.repository.is_plain()) {
             return Err(ask.protocol("its token server is not reached over HTTPS".to_owned()));
         }
+        let http = transport.client(&url);
         let scopes = ask.scope.texts(ask.repository);
         let request = if let Some(Login::Refresh(token)) = login {
             let scope = scopes.join(" ");
@@ -187,7 +225,7 @@ impl Doorkeeper {
         let status = response.status();
         if matches!(status.as_u16(), 400 | 401 | 403) {
             let said = transport::said(response).await;
-            return Err(self.unauthorized(ask, &said));
+            return Err(self.unauthorized(ask, &said).await);
         }
         let response = transport::successful(ask, response).await?;
         let body = bounded_body(ask, response, 1 << 20).await?;

@@ -1,7 +1,8 @@
 //! The client: what its parts share, and the `Remote` it is to the rest of wbuild.
 
-use crate::endpoint::Repository;
+use crate::endpoint::{Repository, Scheme};
 use crate::error::RegistryError;
+use crate::mirror::{Mirror, Protocol};
 use crate::settings::Settings;
 use crate::transport::Transport;
 use futures_util::stream::{self, StreamExt, TryStreamExt};
@@ -13,6 +14,9 @@ use wbuild_store::{BoxFuture, Image, Progress, Pushed, Remote, RemoteError, Stor
 
 const PARALLEL: usize = 4;
 
+/// The most that a URL may give, in bytes: 64 GiB.
+const LONGEST: u64 = 64 << 30;
+
 /// A client for any number of registries. Its futures need a tokio runtime.
 pub struct Client {
     pub(crate) settings: Settings,
@@ -22,6 +26,8 @@ pub struct Client {
     fetching: Mutex<HashMap<Digest, Arc<tokio::sync::Mutex<()>>>>,
     /// Repositories that are known to have a blob.
     origins: Mutex<HashMap<Digest, Vec<Repository>>>,
+    /// How each registry is spoken to.
+    schemes: Mutex<HashMap<String, Scheme>>,
 }
 
 impl Client {
@@ -38,7 +44,43 @@ impl Client {
             turns: Semaphore::new(parallel),
             fetching: Mutex::default(),
             origins: Mutex::default(),
+            schemes: Mutex::default(),
         })
+    }
+
+    /// Asks the credential helpers that hold the logins for these repositories, so that none is run later.
+    ///
+    /// # Errors
+    /// A helper failed.
+    pub async fn log_in(&self, references: &[Reference]) -> Result<(), RegistryError> {
+        for reference in references {
+            self.transport.doorkeeper.login(&self.repository(reference)?).await?;
+        }
+        Ok(())
+    }
+
+    /// The repository that a reference names.
+    pub(crate) fn repository(&self, reference: &Reference) -> Result<Repository, RegistryError> {
+        Repository::of(reference, self.scheme(reference.registry()))
+    }
+
+    fn scheme(&self, registry: &str) -> Scheme {
+        let mut schemes = self.schemes.lock().unwrap_or_else(PoisonError::into_inner);
+        schemes.entry(registry.to_owned()).or_insert_with(|| Scheme::of(registry, &self.settings)).clone()
+    }
+
+    /// Where the image of a reference is looked for before its registry, in order.
+    pub(crate) fn mirrors(&self, reference: &Reference) -> Result<Vec<Repository>, RegistryError> {
+        let mirrors = self.settings.mirrors.get(reference.registry());
+        let repository = |mirror: &Mirror| {
+            let scheme = match mirror.protocol {
+                Protocol::Http => Scheme::Http,
+                Protocol::Https => Scheme::Https,
+                Protocol::Unsaid => self.scheme(&mirror.host),
+            };
+            Repository::new(&mirror.host, &mirror.host, mirror.repository(reference.repository()), scheme)
+        };
+        mirrors.into_iter().flatten().map(repository).collect()
     }
 
     /// How many blobs are transferred at once.
@@ -132,10 +174,36 @@ impl Remote for Client {
         progress: &'a dyn Progress,
     ) -> BoxFuture<'a, Result<(), RemoteError>> {
         Box::pin(async move {
-            let repository = Repository::of(reference, &self.settings).map_err(about(reference))?;
+            let mirrors = self.mirrors(reference).map_err(about(reference))?;
+            let repository = self.repository(reference).map_err(about(reference))?;
             let blobs: BTreeMap<_, _> = blobs.iter().map(|blob| (blob.digest, blob)).collect();
-            let work = blobs.into_values().map(|blob| self.blob(store, &repository, blob, progress));
+            let work = blobs
+                .into_values()
+                .map(|blob| self.blob_from_any(store, &mirrors, &repository, blob, progress));
             self.together(work).await.map_err(about(reference))
+        })
+    }
+
+    fn document<'a>(
+        &'a self,
+        store: &'a Store,
+        reference: &'a Reference,
+    ) -> BoxFuture<'a, Result<Descriptor, RemoteError>> {
+        Box::pin(async move { self.named(store, reference).await.map_err(about(reference)) })
+    }
+
+    fn download<'a>(
+        &'a self,
+        store: &'a Store,
+        url: &'a str,
+        checksum: Option<Digest>,
+        progress: &'a dyn Progress,
+    ) -> BoxFuture<'a, Result<wbuild_store::Downloaded, RemoteError>> {
+        Box::pin(async move {
+            let gave = Self::download(self, store, url, checksum, LONGEST, progress).await;
+            let gave = gave.map_err(|error| RemoteError::new(error.class(), url, error))?;
+            let crate::Downloaded { digest, size, last_modified, .. } = gave;
+            Ok(wbuild_store::Downloaded { digest, size, last_modified })
         })
     }
 

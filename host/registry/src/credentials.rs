@@ -1,7 +1,7 @@
 //! Credentials from docker's `config.json` and the like (docker-config-json, containers-auth.json(5)).
 //!
 //! A secret has no text form: it can be put into a header and nowhere else. Of the entries that match a repository the
-//! one with the longest path wins. Helpers are not run here; a registry that has one configured is refused with its name.
+//! one with the longest path wins. Helpers are named here and asked elsewhere.
 
 use base64::{
     Engine,
@@ -73,17 +73,29 @@ pub enum CredentialsError {
         /// The entry.
         registry: String,
     },
-    /// The credentials are in a helper.
+    /// The helper that has the credentials did not give them.
     #[error(
-        "the credentials of {registry} are in the helper docker-credential-{helper}, and credential helpers are not supported yet; \
-         give an \"auth\" for it in config.json"
+        "the credentials of {registry} are in the helper docker-credential-{helper}, and it failed: {why}"
     )]
     Helper {
         /// The registry.
         registry: String,
         /// The helper's name.
         helper: String,
+        /// Why.
+        why: String,
     },
+}
+
+/// Where the login for a repository is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Found<'a> {
+    /// Here.
+    Login(&'a Login),
+    /// In this helper.
+    Helper(&'a str),
+    /// Nowhere: access is anonymous.
+    Nothing,
 }
 
 #[derive(Deserialize)]
@@ -141,27 +153,21 @@ impl Credentials {
         self
     }
 
-    /// The helper that would be asked for registries without an entry.
-    pub(crate) fn helper(&self) -> Option<&str> {
-        self.store.as_deref()
-    }
-
-    /// The login for a repository of `registry` (`host[:port]`, as in a reference), or `None` for anonymous access.
-    pub(crate) fn login(&self, registry: &str, repository: &str) -> Result<Option<&Login>, CredentialsError> {
+    /// The login for a repository of `registry` (`host[:port]`, as in a reference). An entry that names no secret, and a registry
+    /// without an entry, are the business of the helper that holds all others.
+    pub(crate) fn find(&self, registry: &str, repository: &str) -> Found<'_> {
         let registry = normalised(registry);
         let full = format!("{registry}/{repository}");
         let mut key = full.as_str();
         loop {
-            match (self.entries.get(key), self.helpers.get(key), &self.store) {
-                (Some(Some(login)), _, _) => return Ok(Some(login)),
-                (_, Some(helper), _) | (Some(None), None, Some(helper)) => {
-                    return Err(CredentialsError::Helper { registry, helper: helper.clone() });
-                }
+            match (self.entries.get(key), self.helpers.get(key)) {
+                (Some(Some(login)), _) => return Found::Login(login),
+                (_, Some(helper)) => return Found::Helper(helper),
                 _ => {}
             }
             match key.rsplit_once('/') {
                 Some((shorter, _)) => key = shorter,
-                None => return Ok(None),
+                None => return self.store.as_deref().map_or(Found::Nothing, Found::Helper),
             }
         }
     }

@@ -5,27 +5,69 @@
 use crate::{RegistryError, Settings};
 use reqwest::Url;
 use std::net::IpAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use wbuild_oci::{Digest, Reference};
 
 /// A repository of a registry.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub(crate) struct Repository {
     /// The registry as in references, such as `docker.io`.
     pub(crate) registry: String,
     /// The repository, such as `library/debian`.
     pub(crate) name: String,
+    /// Where it is: HTTPS, until [`Repository::is_plain`] says otherwise.
     base: Url,
+    scheme: Scheme,
+}
+
+/// How a registry is spoken to.
+#[derive(Debug, Clone)]
+pub(crate) enum Scheme {
+    Https,
+    Http,
+    /// Over HTTP, until it says that it speaks HTTPS; shared by all repositories of the registry.
+    Guessed(Arc<AtomicBool>),
+}
+
+impl Scheme {
+    /// The scheme of a registry (`host[:port]`).
+    pub(crate) fn of(registry: &str, settings: &Settings) -> Self {
+        if settings.plain_http.contains(registry) {
+            Self::Http
+        } else if settings.unverified.contains(registry) || settings.certificates.contains_key(registry) {
+            Self::Https
+        } else if is_loopback(registry) {
+            Self::Guessed(Arc::default())
+        } else {
+            Self::Https
+        }
+    }
+}
+
+impl PartialEq for Repository {
+    fn eq(&self, other: &Self) -> bool {
+        (&self.registry, &self.name) == (&other.registry, &other.name)
+    }
 }
 
 impl Repository {
-    pub(crate) fn of(reference: &Reference, settings: &Settings) -> Result<Self, RegistryError> {
-        let registry = reference.registry().to_owned();
-        let plain = is_loopback(&registry) || settings.insecure.contains(&registry);
-        let scheme = if plain { "http" } else { "https" };
-        let base = Url::parse(&format!("{scheme}://{}/v2/", reference.host())).map_err(|source| {
-            RegistryError::Setup { what: "a registry's name is no host name", source: Some(Box::new(source)) }
+    pub(crate) fn of(reference: &Reference, scheme: Scheme) -> Result<Self, RegistryError> {
+        Self::new(reference.registry(), reference.host(), reference.repository().to_owned(), scheme)
+    }
+
+    /// The repository `name` of `registry`, which is reached at `host`.
+    pub(crate) fn new(
+        registry: &str,
+        host: &str,
+        name: String,
+        scheme: Scheme,
+    ) -> Result<Self, RegistryError> {
+        let base = Url::parse(&format!("https://{host}/v2/")).map_err(|source| RegistryError::Setup {
+            what: "a registry's name is no host name",
+            source: Some(Box::new(source)),
         })?;
-        Ok(Self { registry, name: reference.repository().to_owned(), base })
+        Ok(Self { registry: registry.to_owned(), name, base, scheme })
     }
 
     /// The manifest of a tag or digest.
@@ -44,7 +86,7 @@ impl Repository {
     }
 
     fn at(&self, path: &str) -> Url {
-        let mut url = self.base.clone();
+        let mut url = self.root();
         // Names, tags and digests are of checked grammars: nothing in them needs an escape.
         url.set_path(&format!("/v2/{}/{path}", self.name));
         url
@@ -52,12 +94,34 @@ impl Repository {
 
     /// Whether credentials for this registry may go to `url`.
     pub(crate) fn is_home_of(&self, url: &Url) -> bool {
-        url.origin() == self.base.origin()
+        url.origin() == self.root().origin()
     }
 
     /// Whether it is spoken to without encryption.
     pub(crate) fn is_plain(&self) -> bool {
-        self.base.scheme() == "http"
+        match &self.scheme {
+            Scheme::Https => false,
+            Scheme::Http => true,
+            Scheme::Guessed(https) => !https.load(Ordering::Relaxed),
+        }
+    }
+
+    /// Takes note that the registry speaks HTTPS; false where that is no news or not to be believed.
+    pub(crate) fn speaks_https(&self) -> bool {
+        match &self.scheme {
+            Scheme::Guessed(https) => !https.swap(true, Ordering::Relaxed),
+            Scheme::Https | Scheme::Http => false,
+        }
+    }
+
+    fn root(&self) -> Url {
+        if !self.is_plain() {
+            return self.base.clone();
+        }
+        // A port that is the default of HTTPS is written out for HTTP.
+        let port = self.base.port();
+        let mut url = self.base.clone();
+        if url.set_scheme("http").is_ok() && url.set_port(port).is_ok() { url } else { self.base.clone() }
     }
 }
 
@@ -91,9 +155,11 @@ mod tests {
 
     #[test]
     fn https_except_on_loopback_and_where_told() {
-        let settings = Settings { insecure: ["plain.example:80".to_owned()].into(), ..Settings::default() };
+        let settings = Settings { plain_http: ["plain.example:80".to_owned()].into(), ..Settings::default() };
         let blob = |text: &str| {
-            let repository = Repository::of(&text.parse().unwrap(), &settings).unwrap();
+            let reference: Reference = text.parse().unwrap();
+            let scheme = Scheme::of(reference.registry(), &settings);
+            let repository = Repository::of(&reference, scheme).unwrap();
             repository.manifest("t").to_string()
         };
         assert_eq!(blob("debian"), "https://registry-1.docker.io/v2/library/debian/manifests/t");

@@ -58,7 +58,7 @@ pub enum RegistryError {
         /// When the registry wants to be asked again.
         retry_after: Option<Duration>,
     },
-    /// A token or an upload session ended during a transfer.
+    /// A token or an upload session ended during a transfer, or the registry speaks HTTPS.
     #[error("{registry} ended the transfer of {what}: {why}")]
     Expired {
         /// What ended.
@@ -133,6 +133,16 @@ pub enum RegistryError {
         #[source]
         source: Box<StoreError>,
     },
+    /// What was sent did not arrive as it was.
+    #[error("{registry} did not get {what} as it was sent: {said}")]
+    Spoiled {
+        /// The registry.
+        registry: String,
+        /// What was sent.
+        what: String,
+        /// What the registry said.
+        said: String,
+    },
     /// The image is for other platforms.
     #[error("{what} is not available for {wanted} (it is for: {available})")]
     Platform {
@@ -172,18 +182,36 @@ impl RegistryError {
         match self {
             Self::Credentials(_)
             | Self::Unauthorized { .. }
-            | Self::NotFound { .. }
             | Self::Platform { .. }
             | Self::PushDigest { .. } => ErrorClass::Refused,
+            Self::NotFound { .. } => ErrorClass::Missing,
             Self::Status { status, .. } if retryable(*status) => ErrorClass::Network,
             Self::Status { .. } => ErrorClass::Refused,
             Self::Transport { source, .. } if is_certificate_failure(source) => ErrorClass::Refused,
             Self::Transport { .. } | Self::Stalled { .. } | Self::Truncated { .. } | Self::Expired { .. } => {
                 ErrorClass::Network
             }
-            Self::Document { .. } | Self::Content { .. } | Self::Protocol { .. } => ErrorClass::Content,
+            Self::Document { .. } | Self::Content { .. } | Self::Spoiled { .. } | Self::Protocol { .. } => {
+                ErrorClass::Content
+            }
             Self::Store { .. } | Self::Setup { .. } => ErrorClass::Host,
         }
+    }
+}
+
+/// The codes by which a registry says that it did not get what was announced (distribution-spec "Error Codes").
+const SPOILED: [&str; 5] =
+    ["DIGEST_INVALID", "SIZE_INVALID", "BLOB_UPLOAD_INVALID", "MANIFEST_INVALID", "MANIFEST_BLOB_UNKNOWN"];
+
+/// An upload that was refused because of its content: the content is right, so it was spoiled on its way.
+pub(crate) fn spoiled(error: RegistryError) -> RegistryError {
+    match error {
+        RegistryError::Status { registry, what, status: 400 | 416, said, .. }
+            if SPOILED.iter().any(|code| said.contains(code)) =>
+        {
+            RegistryError::Spoiled { registry, what, said }
+        }
+        other => other,
     }
 }
 

@@ -15,7 +15,7 @@ use reqwest::header::{CONTENT_RANGE, HeaderMap, HeaderValue, RANGE};
 use reqwest::{Method, Response, StatusCode};
 use tokio::sync::mpsc;
 use wbuild_oci::Descriptor;
-use wbuild_store::{Expected, Ingest, Progress, Store, StoreError, Transfer, TransferKind};
+use wbuild_store::{ErrorClass, Expected, Ingest, Progress, Store, StoreError, Transfer, TransferKind};
 
 /// How many pieces wait between the network and the disk. A piece is what one read gives, up to about 400 KiB.
 const QUEUE: usize = 16;
@@ -54,40 +54,74 @@ impl Client {
         let _turn = self.turn().await;
         report(TransferKind::Started);
         let ask = Ask { repository, scope: &Scope::Pull, what: &what, stall: self.transport.patience.stall };
-        let expected = Expected::of(blob);
-        let target = store.clone();
-        let mut ingest = self.on_store(&what, move || target.ingest(expected)).await?;
+        let mut started: Option<Ingest> = None;
         let mut attempts = Attempts::new(&self.transport.patience);
         loop {
-            let before = ingest.written();
-            let (returned, result) = self.download(&ask, blob, ingest, &report).await?;
-            ingest = returned;
-            match result {
-                Ok(()) => break,
-                Err(error) => {
-                    let headway = if ingest.written() > before { Headway::Some } else { Headway::None };
-                    let reason = brief(&error);
-                    attempts.after(error, headway).await?;
-                    report(TransferKind::Retrying { reason });
+            let ingest = match started.take() {
+                Some(ingest) => ingest,
+                None => {
+                    let (target, expected) = (store.clone(), Expected::of(blob));
+                    self.on_store(&what, move || target.ingest(expected)).await?
                 }
-            }
+            };
+            let before = ingest.written();
+            let (ingest, result) = self.download_blob(&ask, blob, ingest, &report).await?;
+            let headway = if ingest.written() > before { Headway::Some } else { Headway::None };
+            let error = match result {
+                Ok(()) => match self.commit(&ask, ingest).await {
+                    Ok(()) => {
+                        report(TransferKind::Done);
+                        return Ok(());
+                    }
+                    Err(error) => error,
+                },
+                // What came is of no use: the next attempt begins anew.
+                Err(error @ RegistryError::Content { .. }) => error,
+                Err(error) => {
+                    started = Some(ingest);
+                    error
+                }
+            };
+            let reason = brief(&error);
+            attempts.after(error, headway).await?;
+            report(TransferKind::Retrying { reason });
         }
-        let registry = repository.registry.clone();
+    }
+
+    async fn commit(&self, ask: &Ask<'_>, ingest: Ingest) -> Result<(), RegistryError> {
         match tokio::task::spawn_blocking(move || ingest.commit()).await {
-            Ok(Ok(_)) => {
-                report(TransferKind::Done);
-                Ok(())
-            }
+            Ok(Ok(_)) => Ok(()),
             Ok(Err(source @ (StoreError::Digest(_) | StoreError::Size { .. }))) => {
-                Err(RegistryError::Content { registry, what, source: Box::new(source) })
+                Err(served_else(ask, source))
             }
-            Ok(Err(source)) => Err(RegistryError::Store { what, source: Box::new(source) }),
+            Ok(Err(source)) => {
+                Err(RegistryError::Store { what: ask.what.to_owned(), source: Box::new(source) })
+            }
             Err(panic) => std::panic::resume_unwind(panic.into_panic()),
         }
     }
 
+    /// Puts one blob into the store from the first of `mirrors` that gives it, or from `home`.
+    pub(crate) async fn blob_from_any(
+        &self,
+        store: &Store,
+        mirrors: &[Repository],
+        home: &Repository,
+        blob: &Descriptor,
+        progress: &dyn Progress,
+    ) -> Result<(), RegistryError> {
+        for mirror in mirrors {
+            match self.blob(store, mirror, blob, progress).await {
+                Ok(()) => return Ok(()),
+                Err(error) if error.class() == ErrorClass::Host => return Err(error),
+                Err(error) => tracing::info!(%error, mirror = mirror.registry, "the mirror does not give it"),
+            }
+        }
+        self.blob(store, home, blob, progress).await
+    }
+
     /// One attempt: everything that is still missing. The outer error is one of the store.
-    async fn download(
+    async fn download_blob(
         &self,
         ask: &Ask<'_>,
         blob: &Descriptor,

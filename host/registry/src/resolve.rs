@@ -16,7 +16,7 @@ use wbuild_oci::{
     CONFIG_LIMIT, Descriptor, Digest, ImageConfig, Index, MANIFEST_LIMIT, Manifest, Platform, Reference,
     media,
 };
-use wbuild_store::{Image, Silent, Store, StoreError};
+use wbuild_store::{ErrorClass, Image, Silent, Store, StoreError};
 
 /// An index may list indexes, but no image needs more than this.
 const NESTING_LIMIT: usize = 4;
@@ -29,17 +29,62 @@ struct Document {
 }
 
 impl Client {
+    /// The image of a platform, from a mirror if one gives it.
     pub(crate) async fn image(
         &self,
         store: &Store,
         reference: &Reference,
         platform: &Platform,
     ) -> Result<Image, RegistryError> {
-        let repository = Repository::of(reference, &self.settings)?;
+        let home = self.repository(reference)?;
+        for mirror in self.mirrors(reference)? {
+            match self.image_at(store, &mirror, reference, platform).await {
+                Ok(image) => {
+                    self.remember(&home, image.manifest.blobs());
+                    return Ok(image);
+                }
+                Err(error) if error.class() == ErrorClass::Host => return Err(error),
+                Err(error) => tracing::info!(%error, mirror = mirror.registry, "the mirror does not give it"),
+            }
+        }
+        let image = self.image_at(store, &home, reference, platform).await?;
+        self.remember(&home, image.manifest.blobs());
+        Ok(image)
+    }
+
+    /// Whatever a reference names, a manifest or an index.
+    pub(crate) async fn named(
+        &self,
+        store: &Store,
+        reference: &Reference,
+    ) -> Result<Descriptor, RegistryError> {
+        let repository = self.repository(reference)?;
+        let expected = reference.digest().copied();
+        let document = self.document(store, &repository, &reference.identifier(), expected.as_ref()).await?;
+        #[derive(Deserialize)]
+        #[serde(rename_all = "camelCase")]
+        struct Outline {
+            #[serde(default)]
+            media_type: Option<String>,
+        }
+        let own =
+            serde_json::from_slice::<Outline>(&document.bytes).ok().and_then(|outline| outline.media_type);
+        let usual = if document.kind == media::Kind::Index { media::INDEX } else { media::MANIFEST };
+        let size = document.bytes.len() as u64;
+        Ok(Descriptor::new(own.unwrap_or_else(|| usual.to_owned()), document.digest, size))
+    }
+
+    async fn image_at(
+        &self,
+        store: &Store,
+        repository: &Repository,
+        reference: &Reference,
+        platform: &Platform,
+    ) -> Result<Image, RegistryError> {
         let mut wanted = reference.identifier();
         let mut expected = reference.digest().copied();
         for _ in 0..NESTING_LIMIT {
-            let document = self.document(store, &repository, &wanted, expected.as_ref()).await?;
+            let document = self.document(store, repository, &wanted, expected.as_ref()).await?;
             let what = format!("manifest {wanted} of {}", repository.name);
             let malformed = |source| {
                 let registry = repository.registry.clone();
@@ -47,7 +92,7 @@ impl Client {
             };
             if document.kind != media::Kind::Index {
                 let manifest = Manifest::parse(&document.bytes).map_err(malformed)?;
-                return self.assemble(store, &repository, reference, platform, &document, manifest).await;
+                return self.assemble(store, repository, reference, platform, &document, manifest).await;
             }
             let index = Index::parse(&document.bytes).map_err(malformed)?;
             let entry = index.select(platform).ok_or_else(|| {
@@ -94,7 +139,6 @@ impl Client {
         if platform.rank(&config.platform()).is_none() {
             return Err(not_for(reference, platform, vec![config.platform().to_string()]));
         }
-        self.remember(repository, manifest.blobs());
         let size = document.bytes.len() as u64;
         let mut descriptor = Descriptor::new(manifest.media_type(), document.digest, size);
         descriptor.platform = Some(config.platform());

@@ -1,6 +1,7 @@
 //! When to try again, and when to give up.
 //!
-//! Only what may pass is tried again. Pauses double, with chance so that many clients do not come back at once; a registry
+//! Only what may pass is tried again. Content that is not what it should be may have been spoiled on its way: it is asked for
+//! anew, but not as often. Pauses double, with chance so that many clients do not come back at once; a registry
 //! that names a time is given that time. An attempt that made headway starts the count anew, up to a bound.
 
 use crate::error::RegistryError;
@@ -13,6 +14,8 @@ use wbuild_store::ErrorClass;
 
 /// Even with headway, nothing is tried more often than this many times the attempts allowed.
 const HEADWAY_FACTOR: u32 = 10;
+/// How often something is served wrongly before that is believed to be what the registry has.
+const WRONG_LIMIT: u32 = 3;
 
 /// Whether a failed attempt got further than the one before.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,11 +30,12 @@ pub(crate) struct Attempts<'a> {
     patience: &'a Patience,
     fruitless: u32,
     total: u32,
+    wrong: u32,
 }
 
 impl<'a> Attempts<'a> {
     pub(crate) fn new(patience: &'a Patience) -> Self {
-        Self { patience, fruitless: 0, total: 0 }
+        Self { patience, fruitless: 0, total: 0, wrong: 0 }
     }
 
     /// Waits for the right time of another attempt, or gives the error back where there is none.
@@ -44,7 +48,15 @@ impl<'a> Attempts<'a> {
         self.fruitless = if headway == Headway::Some { 1 } else { self.fruitless + 1 };
         let spent = self.fruitless >= self.patience.attempts
             || self.total >= self.patience.attempts.saturating_mul(HEADWAY_FACTOR);
-        if error.class() != ErrorClass::Network || spent {
+        let may_pass = match error.class() {
+            ErrorClass::Network => true,
+            ErrorClass::Content => {
+                self.wrong += 1;
+                self.wrong < WRONG_LIMIT
+            }
+            ErrorClass::Refused | ErrorClass::Missing | ErrorClass::Host => false,
+        };
+        if spent || !may_pass {
             return Err(error);
         }
         let asked = match &error {
@@ -85,7 +97,7 @@ pub(crate) fn retry_after(headers: &HeaderMap) -> Option<Duration> {
 }
 
 /// `Sun, 06 Nov 1994 08:49:37 GMT`.
-fn http_date(text: &str) -> Option<Time> {
+pub(crate) fn http_date(text: &str) -> Option<Time> {
     const MONTHS: [&str; 12] =
         ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
     let fields: Vec<&str> = text.split_once(", ")?.1.split(' ').collect();

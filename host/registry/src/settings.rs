@@ -2,8 +2,9 @@
 //!
 //! Plain values, filled by `cli` from flags and the environment; nothing is read here.
 
-use crate::Credentials;
-use std::collections::BTreeSet;
+use crate::{Credentials, Helpers, Mirror};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// The settings of a [`crate::Client`].
@@ -11,8 +12,17 @@ use std::time::Duration;
 pub struct Settings {
     /// Credentials from configuration files.
     pub credentials: Credentials,
-    /// Registries (`host[:port]`) that are spoken to over plain HTTP. Those on loopback always are.
-    pub insecure: BTreeSet<String>,
+    /// What asks the credential helpers that the credentials name; without it a registry that needs one is refused.
+    pub helpers: Option<Arc<dyn Helpers>>,
+    /// Registries (`host[:port]`) that are spoken to over plain HTTP. Those on loopback are, unless they answer that they speak
+    /// HTTPS or something here says it of them.
+    pub plain_http: BTreeSet<String>,
+    /// Registries whose certificate is not looked at.
+    pub unverified: BTreeSet<String>,
+    /// Certificates by registry, as `certs.d` has them.
+    pub certificates: BTreeMap<String, Certificates>,
+    /// By registry, where its images are looked for first.
+    pub mirrors: BTreeMap<String, Vec<Mirror>>,
     /// Whose certificates are trusted.
     pub roots: Roots,
     /// Proxies; never used for loopback.
@@ -33,6 +43,25 @@ pub enum Roots {
     Only(Vec<Vec<u8>>),
     /// The built-in roots and the certificates in these PEM documents.
     Also(Vec<Vec<u8>>),
+}
+
+/// What is known of one registry's TLS (certs.d of Docker and containers-certs.d(5)).
+#[derive(Clone, Default)]
+pub struct Certificates {
+    /// Roots that are trusted for it besides the others, each a PEM document.
+    pub roots: Vec<Vec<u8>>,
+    /// The client's certificate chain and private key, one PEM document.
+    pub identity: Option<Vec<u8>>,
+}
+
+// The identity holds a private key.
+impl std::fmt::Debug for Certificates {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Certificates")
+            .field("roots", &self.roots.len())
+            .field("identity", &self.identity.is_some())
+            .finish()
+    }
 }
 
 /// Proxies, as the variables `HTTP_PROXY`, `HTTPS_PROXY` and `NO_PROXY` give them.

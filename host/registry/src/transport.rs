@@ -8,11 +8,12 @@ use crate::challenge;
 use crate::endpoint::Repository;
 use crate::error::RegistryError;
 use crate::retry::retry_after;
-use crate::settings::{Patience, Proxies, Roots, Settings};
+use crate::settings::{Certificates, Patience, Proxies, Roots, Settings};
 use bytes::Bytes;
 use reqwest::header::{AUTHORIZATION, CONTENT_LENGTH, HeaderMap, HeaderValue, LOCATION, WWW_AUTHENTICATE};
 use reqwest::{Method, NoProxy, Proxy, Request, Response, StatusCode, Url};
 use serde::Deserialize;
+use std::collections::HashMap;
 use std::future::Future;
 use std::time::Duration;
 
@@ -57,43 +58,36 @@ impl Ask<'_> {
 
 /// The way to registries.
 pub(crate) struct Transport {
-    pub(crate) http: reqwest::Client,
+    /// For every host that is not in `special`.
+    usual: reqwest::Client,
+    /// By `host[:port]` as URLs have it: those with certificates of their own, or whose certificate does not matter.
+    special: HashMap<String, reqwest::Client>,
     pub(crate) doorkeeper: Doorkeeper,
     pub(crate) patience: Patience,
 }
 
 impl Transport {
     pub(crate) fn new(settings: &Settings) -> Result<Self, RegistryError> {
-        let mut builder = reqwest::Client::builder()
-            .user_agent(concat!("wbuild/", env!("CARGO_PKG_VERSION")))
-            .redirect(reqwest::redirect::Policy::none())
-            .connect_timeout(settings.patience.connect)
-            .tcp_keepalive(Duration::from_secs(30))
-            .http2_adaptive_window(true)
-            .no_proxy();
-        for proxy in proxies(&settings.proxies)? {
-            builder = builder.proxy(proxy);
+        let usual = client(settings, &Certificates::default(), Verification::Full)?;
+        let mut special = HashMap::new();
+        let unverified = settings.unverified.iter();
+        for registry in settings.certificates.keys().chain(unverified) {
+            let certificates = settings.certificates.get(registry).cloned().unwrap_or_default();
+            let verification = match settings.unverified.contains(registry) {
+                true => Verification::None,
+                false => Verification::Full,
+            };
+            special.insert(authority(registry), client(settings, &certificates, verification)?);
         }
-        let (documents, bundled) = match &settings.roots {
-            Roots::Bundled => (&[][..], true),
-            Roots::Only(documents) => (documents.as_slice(), false),
-            Roots::Also(documents) => (documents.as_slice(), true),
-        };
-        builder = builder.tls_built_in_root_certs(bundled);
-        for document in documents {
-            let certificates = reqwest::Certificate::from_pem_bundle(document)
-                .map_err(|source| setup("a document of certificates is not PEM", source))?;
-            if certificates.is_empty() {
-                return Err(RegistryError::Setup {
-                    what: "a document of certificates has none",
-                    source: None,
-                });
-            }
-            builder = certificates.into_iter().fold(builder, reqwest::ClientBuilder::add_root_certificate);
-        }
-        let http = builder.build().map_err(|source| setup("its certificates cannot be used", source))?;
-        let doorkeeper = Doorkeeper::new(settings.credentials.clone());
-        Ok(Self { http, doorkeeper, patience: settings.patience.clone() })
+        let doorkeeper = Doorkeeper::new(settings.credentials.clone(), settings.helpers.clone());
+        Ok(Self { usual, special, doorkeeper, patience: settings.patience.clone() })
+    }
+
+    /// The client for a URL: a registry's own certificates go to no other host.
+    pub(crate) fn client(&self, url: &Url) -> &reqwest::Client {
+        let host = url.host_str().unwrap_or_default();
+        let key = url.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"));
+        self.special.get(&key).unwrap_or(&self.usual)
     }
 
     /// Sends the request that `build` makes for a URL, answers challenges, follows redirects of GET and HEAD, and returns
@@ -132,18 +126,18 @@ impl Transport {
                 request.headers_mut().insert(AUTHORIZATION, value.clone());
             }
             tracing::debug!(%method, host = url.host_str(), path = url.path(), "request");
-            let response = within(ask, self.http.execute(request)).await?;
+            let response = within(ask, self.client(&url).execute(request)).await?;
+            let response = self.in_its_language(ask, response).await?;
             let status = response.status();
             if status == StatusCode::UNAUTHORIZED && home && !challenged {
                 challenged = true;
                 let challenges = challenges(response.headers());
-                let answer =
-                    self.doorkeeper.answer(&self.http, ask, &challenges, authorization.as_ref()).await?;
+                let answer = self.doorkeeper.answer(self, ask, &challenges, authorization.as_ref()).await?;
                 authorization = Some(answer);
                 continue;
             }
             if status == StatusCode::UNAUTHORIZED && home {
-                self.doorkeeper.forget(ask).await;
+                self.doorkeeper.forget(ask, authorization.as_ref()).await;
             }
             let reading = *method == Method::GET || *method == Method::HEAD;
             if reading && status.is_redirection() && status != StatusCode::NOT_MODIFIED {
@@ -178,9 +172,29 @@ impl Transport {
     ) -> Result<Response, RegistryError> {
         if matches!(response.status(), StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) {
             let said = said(response).await;
-            return Err(self.doorkeeper.unauthorized(ask, &said));
+            return Err(self.doorkeeper.unauthorized(ask, &said).await);
         }
         successful(ask, response).await
+    }
+
+    /// The answer, unless it says that the registry speaks HTTPS and was spoken to over HTTP: Go's servers and nginx answer so.
+    async fn in_its_language(&self, ask: &Ask<'_>, response: Response) -> Result<Response, RegistryError> {
+        if response.status() != StatusCode::BAD_REQUEST || !ask.repository.is_plain() {
+            return Ok(response);
+        }
+        let (status, headers) = (response.status(), response.headers().clone());
+        let body = bounded_body(ask, response, 1 << 20).await?;
+        let text = String::from_utf8_lossy(&body);
+        let mistaken = text.contains("HTTP request to an HTTPS server")
+            || text.contains("HTTP request was sent to HTTPS");
+        if mistaken && ask.repository.speaks_https() {
+            let (registry, what) = (ask.repository.registry.clone(), ask.what.to_owned());
+            return Err(RegistryError::Expired { registry, what, why: "it speaks HTTPS" });
+        }
+        let mut parts = http::Response::new(body);
+        *parts.status_mut() = status;
+        *parts.headers_mut() = headers;
+        Ok(parts.into())
     }
 
     /// Where an answer to a request at `url` points.
@@ -201,6 +215,57 @@ impl Transport {
         }
         Ok(location)
     }
+}
+
+/// Whether a certificate is looked at.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Verification {
+    Full,
+    None,
+}
+
+fn client(
+    settings: &Settings,
+    own: &Certificates,
+    verification: Verification,
+) -> Result<reqwest::Client, RegistryError> {
+    let mut builder = reqwest::Client::builder()
+        .user_agent(concat!("wbuild/", env!("CARGO_PKG_VERSION")))
+        .redirect(reqwest::redirect::Policy::none())
+        .connect_timeout(settings.patience.connect)
+        .tcp_keepalive(Duration::from_secs(30))
+        .http2_adaptive_window(true)
+        .danger_accept_invalid_certs(verification == Verification::None)
+        .no_proxy();
+    for proxy in proxies(&settings.proxies)? {
+        builder = builder.proxy(proxy);
+    }
+    let (documents, bundled) = match &settings.roots {
+        Roots::Bundled => (&[][..], true),
+        Roots::Only(documents) => (documents.as_slice(), false),
+        Roots::Also(documents) => (documents.as_slice(), true),
+    };
+    builder = builder.tls_built_in_root_certs(bundled);
+    for document in documents.iter().chain(&own.roots) {
+        let certificates = reqwest::Certificate::from_pem_bundle(document)
+            .map_err(|source| setup("a document of certificates is not PEM", source))?;
+        if certificates.is_empty() {
+            return Err(RegistryError::Setup { what: "a document of certificates has none", source: None });
+        }
+        builder = certificates.into_iter().fold(builder, reqwest::ClientBuilder::add_root_certificate);
+    }
+    if let Some(identity) = &own.identity {
+        let identity = reqwest::Identity::from_pem(identity)
+            .map_err(|source| setup("a client certificate and its key cannot be used", source))?;
+        builder = builder.identity(identity);
+    }
+    builder.build().map_err(|source| setup("its certificates cannot be used", source))
+}
+
+/// A registry as URLs name it: Docker Hub is elsewhere than its name says, and a default port goes.
+fn authority(registry: &str) -> String {
+    let host = if registry == "docker.io" { "registry-1.docker.io" } else { registry };
+    host.strip_suffix(":443").unwrap_or(host).to_ascii_lowercase()
 }
 
 fn challenges(headers: &HeaderMap) -> Vec<challenge::Challenge> {

@@ -127,6 +127,9 @@ pub enum LayoutError {
         /// Diff IDs in the config.
         diff_ids: usize,
     },
+    /// An archive in Docker's form holds one image.
+    #[error("{0} is an index, and an archive for docker load holds one image")]
+    SeveralImages(Digest),
     /// An index leads to an index too often.
     #[error("image index {0} is nested too deeply")]
     Nesting(Digest),

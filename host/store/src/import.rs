@@ -30,6 +30,61 @@ pub fn import(
     Ok(image)
 }
 
+/// Brings a whole image or index of a layout into the store, whatever platforms it is for. Of an index, images that the layout does
+/// not hold are an error.
+///
+/// # Errors
+/// [`LayoutError`]: the image is not there or is ambiguous, or a blob is not what it should be.
+pub fn import_whole(store: &Store, source: &LayoutSource, pick: &Pick) -> Result<Descriptor, LayoutError> {
+    let index = picked(source.index()?, pick)?;
+    let available = || list(index.manifests.iter().map(describe));
+    let first = index.manifests.first().ok_or_else(|| LayoutError::Ambiguous { available: available() })?;
+    if index.manifests.iter().any(|entry| entry.digest != first.digest) {
+        return Err(LayoutError::Ambiguous { available: available() });
+    }
+    bring_all(store, source, first, NESTING_LIMIT)?;
+    let mut descriptor = Descriptor::new(first.media_type.clone(), first.digest, first.size);
+    descriptor.platform.clone_from(&first.platform);
+    Ok(descriptor)
+}
+
+/// Brings the one document that `pick` names into the store, and nothing beneath it.
+///
+/// # Errors
+/// As [`import_whole`].
+pub fn import_document(store: &Store, source: &LayoutSource, pick: &Pick) -> Result<Descriptor, LayoutError> {
+    let index = picked(source.index()?, pick)?;
+    let available = || list(index.manifests.iter().map(describe));
+    let first = index.manifests.first().ok_or_else(|| LayoutError::Ambiguous { available: available() })?;
+    document(store, source, first, MANIFEST_LIMIT)?;
+    Ok(Descriptor::new(first.media_type.clone(), first.digest, first.size))
+}
+
+/// Brings one blob of a layout into the store.
+///
+/// # Errors
+/// [`LayoutError`]: it is not there, or not what its descriptor says.
+pub fn import_blob(store: &Store, source: &LayoutSource, blob: &Descriptor) -> Result<(), LayoutError> {
+    bring(store, source, blob)
+}
+
+/// Brings what an entry names, and everything beneath it.
+fn bring_all(
+    store: &Store,
+    source: &LayoutSource,
+    entry: &Descriptor,
+    depth: usize,
+) -> Result<(), LayoutError> {
+    let depth = depth.checked_sub(1).ok_or(LayoutError::Nesting(entry.digest))?;
+    if entry.kind() == media::Kind::Index {
+        let index =
+            Index::parse(&document(store, source, entry, MANIFEST_LIMIT)?).map_err(malformed(entry))?;
+        return index.manifests.iter().try_for_each(|entry| bring_all(store, source, entry, depth));
+    }
+    let image = read_image(store, source, entry)?;
+    image.manifest.layers.iter().try_for_each(|layer| bring(store, source, layer))
+}
+
 fn find(
     store: &Store,
     source: &LayoutSource,

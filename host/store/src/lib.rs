@@ -42,12 +42,13 @@ mod test_rooms;
 pub use blobs::Store;
 pub use error::{LayoutError, StoreError};
 pub use export::{ArchiveForm, write_layout_dir, write_layout_tar};
-pub use import::{import, import_whole};
+pub use import::{import, import_blob, import_document, import_whole};
 pub use ingest::{Expected, Ingest};
 pub use layout::{LayoutSource, Pick};
 pub use names::Named;
 pub use remote::{
-    BoxFuture, Downloaded, ErrorClass, Image, Progress, Pushed, Remote, RemoteError, Silent, Transfer, TransferKind,
+    BoxFuture, Downloaded, ErrorClass, Image, Progress, Pushed, Remote, RemoteError, Silent, Transfer,
+    TransferKind,
 };
 pub use tree::Tree;
 pub use upkeep::{Held, Removal, Soundness};

@@ -16,6 +16,23 @@ pub(crate) fn read(records: &Dir, kind: &str, key: &Digest) -> Result<Option<Vec
     }
 }
 
+/// Every document of a kind, in the order of their keys.
+pub(crate) fn all(records: &Dir, kind: &str) -> Result<Vec<Vec<u8>>, StoreError> {
+    let entries = match records.read_dir(kind) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(failed("list", format!("records/{kind}"))(error)),
+    };
+    let names = entries.map(|entry| entry.map(|entry| entry.file_name())).collect::<io::Result<Vec<_>>>();
+    let mut names = names.map_err(failed("list", format!("records/{kind}")))?;
+    names.sort();
+    let mut documents = Vec::new();
+    for key in names.iter().filter_map(|name| Digest::from_hex(name.to_str()?).ok()) {
+        documents.extend(read(records, kind, &key)?);
+    }
+    Ok(documents)
+}
+
 pub(crate) fn write(
     ingest: &Dir,
     records: &Dir,

@@ -5,7 +5,7 @@
 
 use crate::{Store, StoreError};
 use std::{error::Error, fmt, future::Future, pin::Pin};
-use wbuild_oci::{Descriptor, Digest, ImageConfig, Manifest, Platform, Reference};
+use wbuild_oci::{Descriptor, Digest, ImageConfig, Manifest, Platform, Reference, Time};
 
 /// A boxed future, for traits that are used as objects.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -32,6 +32,13 @@ pub trait Remote: Send + Sync {
         platform: &'a Platform,
     ) -> BoxFuture<'a, Result<Image, RemoteError>>;
 
+    /// Finds what `reference` names, whatever platform it is for, a manifest or an index, and puts that document alone into `store`.
+    fn document<'a>(
+        &'a self,
+        store: &'a Store,
+        reference: &'a Reference,
+    ) -> BoxFuture<'a, Result<Descriptor, RemoteError>>;
+
     /// Puts `blobs` of the repository that `reference` names into `store`, several at once. Those that are there already
     /// cost nothing.
     fn fetch<'a>(
@@ -42,7 +49,16 @@ pub trait Remote: Send + Sync {
         progress: &'a dyn Progress,
     ) -> BoxFuture<'a, Result<(), RemoteError>>;
 
-    /// Pushes the image whose manifest is `manifest` in `store` under every name in `to`, its blobs first. A blob that
+    /// Puts what `url` gives into `store`; with a `checksum`, nothing else than that. No credential goes along.
+    fn download<'a>(
+        &'a self,
+        store: &'a Store,
+        url: &'a str,
+        checksum: Option<Digest>,
+        progress: &'a dyn Progress,
+    ) -> BoxFuture<'a, Result<Downloaded, RemoteError>>;
+
+    /// Pushes the image or index `manifest` of `store` under every name in `to`, what it is made of first. A blob that
     /// the repository has already, or that can be mounted from another repository of the same registry, is not sent.
     /// The names are returned in their order.
     fn push<'a>(
@@ -52,6 +68,17 @@ pub trait Remote: Send + Sync {
         to: &'a [Reference],
         progress: &'a dyn Progress,
     ) -> BoxFuture<'a, Result<Vec<Pushed>, RemoteError>>;
+}
+
+/// What a URL gave; the content is in the store under its digest.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Downloaded {
+    /// Of the content.
+    pub digest: Digest,
+    /// In bytes.
+    pub size: u64,
+    /// When the server says it was changed last.
+    pub last_modified: Option<Time>,
 }
 
 /// One name under which an image was pushed.
@@ -114,8 +141,10 @@ pub enum TransferKind {
 /// What kind of failure it is, for the exit code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ErrorClass {
-    /// The registry said no, or has no such image: trying again does not help. Exit 6.
+    /// The registry said no: trying again does not help. Exit 6.
     Refused,
+    /// The registry has no such image or blob. Exit 6.
+    Missing,
     /// The network or the registry failed in a way that may pass; retries were made. Exit 7.
     Network,
     /// What was served is not what its digest, size or type promised. Exit 6.

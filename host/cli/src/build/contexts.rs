@@ -72,7 +72,7 @@ fn source_of(name: &str, source: &str) -> Result<NamedContext, Failure> {
 }
 
 /// `PATH`, `PATH:TAG` or `PATH@sha256:..`; a colon before the last slash belongs to the path.
-fn layout_of(text: &str) -> (PathBuf, Selector) {
+pub(crate) fn layout_of(text: &str) -> (PathBuf, Selector) {
     if let Some((path, digest)) = text.rsplit_once('@')
         && digest.contains(':')
         && !digest.contains('/')

@@ -1,4 +1,4 @@
-//! What a build reads of the host and writes to it: the Dockerfile, contexts, outputs, resolv.conf.
+//! What a build reads of the host and writes to it: the Dockerfile, contexts, resolv.conf.
 //!
 //! Here paths become capabilities and bytes; nothing below `cli` opens a path by name.
 
@@ -6,18 +6,16 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
 
 use cap_std::ambient_authority;
 use cap_std::fs::Dir;
-use wbuild_build::{ContextDir, NamedContext, Output};
+use wbuild_build::{ContextDir, NamedContext};
 use wbuild_dockerfile::IgnoreFile;
 use wbuild_monitor::JournalCheck;
 use wbuild_store::{LayoutSource, Pick};
 
 use super::contexts::{self, Selector};
-use super::outputs::{self, Destination};
-use super::settings::{DockerfileFrom, Settings, reference};
+use super::settings::{DockerfileFrom, Settings};
 use crate::environment::Environment;
 use crate::exit::Exit;
 use crate::failure::Failure;
@@ -151,45 +149,6 @@ fn layout(name: &str, path: &Path, selector: &Selector) -> Result<NamedContext, 
         pick: Pick::new(tag, digest).map_err(|error| failed(&error))?,
         path: path.to_owned(),
     })
-}
-
-/// Opens where the image goes to, before anything is built.
-pub(super) fn outputs(settings: &Settings) -> Result<Vec<Output>, Failure> {
-    let mut opened = Vec::new();
-    for output in &settings.outputs {
-        opened.push(match output {
-            outputs::Output::Archive(Destination::Stdout) => {
-                Output::Stream(Mutex::new(Box::new(io::stdout())))
-            }
-            outputs::Output::Archive(Destination::File(path)) => {
-                let (parent, name) = parts(path)?;
-                Output::Archive {
-                    dir: directory(parent, "the directory of -o dest=")?,
-                    name,
-                    path: path.clone(),
-                }
-            }
-            outputs::Output::Layout(path) => {
-                std::fs::DirBuilder::new().recursive(true).create(path).map_err(|error| {
-                    Failure::usage(format!("cannot make the directory -o dest={}: {error}", path.display()))
-                })?;
-                Output::Layout { dir: directory(path, "-o dest=")?, path: path.clone() }
-            }
-            outputs::Output::Registry(names) => {
-                let parsed = names.iter().map(|name| reference(name, "-o type=registry,name="));
-                Output::Registry(parsed.collect::<Result<Vec<_>, _>>()?)
-            }
-        });
-    }
-    Ok(opened)
-}
-
-fn parts(path: &Path) -> Result<(&Path, std::ffi::OsString), Failure> {
-    let name = path.file_name().filter(|_| !path.is_dir()).ok_or_else(|| {
-        Failure::usage(format!("-o dest={} is a directory", path.display())).hint("tar=false writes one")
-    })?;
-    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    Ok((parent, name.to_owned()))
 }
 
 /// The host's resolver configuration, which steps get; nothing where there is none.

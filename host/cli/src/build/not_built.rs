@@ -6,37 +6,29 @@ use clap::{Arg, ArgAction, ArgMatches, Command};
 
 use crate::failure::Failure;
 
-/// Whether a flag is followed by a value.
-#[derive(Clone, Copy)]
-enum Takes {
-    Nothing,
-    Value,
-}
-
 struct Flag {
     name: &'static str,
-    takes: Takes,
     /// What the user should know or do instead.
     sentence: &'static str,
 }
 
-const fn flag(name: &'static str, takes: Takes, sentence: &'static str) -> Flag {
-    Flag { name, takes, sentence }
+const fn flag(name: &'static str, sentence: &'static str) -> Flag {
+    Flag { name, sentence }
 }
 
 const FLAGS: &[Flag] = &[
-    flag("cache-from", Takes::Value, "there is no build cache yet; every step runs"),
-    flag("cache-to", Takes::Value, "there is no build cache yet; every step runs"),
-    flag("ssh", Takes::Value, "RUN --mount=type=ssh cannot be built yet"),
-    flag("provenance", Takes::Value, "no attestation is written; leave the flag away"),
-    flag("sbom", Takes::Value, "no attestation is written; leave the flag away"),
-    flag("attest", Takes::Value, "no attestation is written; leave the flag away"),
-    flag("layers", Takes::Value, "each step that changes files makes one layer"),
-    flag("audit", Takes::Value, "no audit file is written yet"),
-    flag("sign-key", Takes::Value, "nothing is signed yet"),
-    flag("allow", Takes::Value, "there are no entitlements"),
-    flag("builder", Takes::Value, "there is no daemon and no builder instance"),
-    flag("cgroup-parent", Takes::Value, "wbuild makes no cgroups"),
+    flag("cache-from", "there is no build cache yet; every step runs"),
+    flag("cache-to", "there is no build cache yet; every step runs"),
+    flag("ssh", "RUN --mount=type=ssh cannot be built yet"),
+    flag("provenance", "no attestation is written; leave the flag away"),
+    flag("sbom", "no attestation is written; leave the flag away"),
+    flag("attest", "no attestation is written; leave the flag away"),
+    flag("layers", "each step that changes files makes one layer"),
+    flag("audit", "no audit file is written yet"),
+    flag("sign-key", "nothing is signed yet"),
+    flag("allow", "there are no entitlements"),
+    flag("builder", "there is no daemon and no builder instance"),
+    flag("cgroup-parent", "wbuild makes no cgroups"),
 ];
 
 /// The flags of the table that were on the command line.
@@ -74,10 +66,7 @@ impl clap::Args for NotBuilt {
     fn augment_args(command: Command) -> Command {
         FLAGS.iter().fold(command, |command, flag| {
             let arg = Arg::new(flag.name).long(flag.name).hide(true);
-            command.arg(match flag.takes {
-                Takes::Nothing => arg.action(ArgAction::SetTrue),
-                Takes::Value => arg.action(ArgAction::Append).allow_hyphen_values(true),
-            })
+            command.arg(arg.action(ArgAction::Append).allow_hyphen_values(true))
         })
     }
 

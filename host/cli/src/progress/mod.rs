@@ -3,6 +3,7 @@
 //! A sink never fails a build: when standard error cannot be written any more, it is silent.
 
 mod plain;
+mod raw;
 mod tty;
 
 use std::sync::Arc;
@@ -19,6 +20,7 @@ pub(crate) fn sink(mode: ProgressMode, paint: Paint, source: Source) -> Arc<dyn 
     match mode {
         ProgressMode::Plain => Arc::new(plain::Plain::new(std::io::stderr(), source)),
         ProgressMode::Tty => Arc::new(tty::Tty::new(paint, source)),
+        ProgressMode::RawJson => Arc::new(raw::Raw::new(std::io::stderr(), source)),
         ProgressMode::Quiet => Arc::new(Quiet),
     }
 }

@@ -8,7 +8,10 @@ fn password(user: &str, password: &str) -> Login {
 }
 
 fn found(json: &str, registry: &str, repository: &str) -> Option<Login> {
-    Credentials::parse(json.as_bytes()).unwrap().login(registry, repository).unwrap().cloned()
+    match Credentials::parse(json.as_bytes()).unwrap().find(registry, repository) {
+        Found::Login(login) => Some(login.clone()),
+        Found::Helper(_) | Found::Nothing => None,
+    }
 }
 
 #[test]
@@ -65,18 +68,21 @@ fn the_first_file_wins_for_what_it_names() {
     let first = Credentials::parse(br#"{"auths":{"a":{"username":"1","password":"x"}}}"#).unwrap();
     let second = r#"{"auths":{"a":{"username":"2","password":"x"},"b":{"username":"2","password":"x"}}}"#;
     let both = first.or(Credentials::parse(second.as_bytes()).unwrap());
-    assert_eq!(both.login("a", "r").unwrap(), Some(&password("1", "x")));
-    assert_eq!(both.login("b", "r").unwrap(), Some(&password("2", "x")));
+    assert_eq!(both.find("a", "r"), Found::Login(&password("1", "x")));
+    assert_eq!(both.find("b", "r"), Found::Login(&password("2", "x")));
 }
 
 #[test]
-fn a_helper_for_others_does_not_matter_here() {
-    let json = r#"{"auths":{"a":{"auth":"dTpw"}},"credHelpers":{"b":"x"},"credsStore":"y"}"#;
-    assert_eq!(found(json, "a", "r"), Some(password("u", "p")));
-    assert_eq!(found(json, "c", "r"), None);
+fn helpers_have_what_no_entry_says() {
+    let json = r#"{"auths":{"a":{"auth":"dTpw"},"e":{},"f/team":{"auth":"dTpw"}},"credHelpers":{"b":"x"},"credsStore":"y"}"#;
     let credentials = Credentials::parse(json.as_bytes()).unwrap();
-    let error = credentials.login("b", "r").unwrap_err();
-    assert_eq!(error, CredentialsError::Helper { registry: "b".to_owned(), helper: "x".to_owned() });
+    assert_eq!(found(json, "a", "r"), Some(password("u", "p")));
+    assert_eq!(credentials.find("b", "r"), Found::Helper("x"));
+    assert_eq!(credentials.find("c", "r"), Found::Helper("y"));
+    assert_eq!(credentials.find("e", "r"), Found::Helper("y"));
+    assert_eq!(found(json, "f", "team/app"), Some(password("u", "p")));
+    assert_eq!(credentials.find("f", "other"), Found::Helper("y"));
+    assert_eq!(Credentials::default().find("a", "r"), Found::Nothing);
 }
 
 proptest! {

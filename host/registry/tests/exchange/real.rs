@@ -149,7 +149,7 @@ async fn what_is_not_there_is_refused() {
     for name in ["nothing", "app:2"] {
         let error =
             client().resolve(&store.store, &reference(&registry.name(name)), &amd64()).await.unwrap_err();
-        assert_eq!(error.class(), ErrorClass::Refused);
+        assert_eq!(error.class(), ErrorClass::Missing);
         assert!(whole(&error).contains("UNKNOWN"), "{}", whole(&error));
     }
     let arm = Platform::new("linux", "arm64");
@@ -160,7 +160,7 @@ async fn what_is_not_there_is_refused() {
     let empty = TestStore::new();
     let missing = reference(&registry.name("other"));
     let error = client().fetch(&empty.store, &missing, &document.layers, &Silent).await.unwrap_err();
-    assert_eq!(error.class(), ErrorClass::Refused);
+    assert_eq!(error.class(), ErrorClass::Missing);
 }
 
 #[tokio::test(flavor = "multi_thread")]

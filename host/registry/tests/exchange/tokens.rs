@@ -158,7 +158,7 @@ async fn nonsense_from_a_token_server_is_an_error_without_its_text() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_helper_is_named_instead_of_going_on_without_it() {
+async fn a_helper_that_cannot_be_asked_is_named() {
     let server = guarded(|_| ok(r#"{"token":"good"}"#), |token| token == "good", Vec::new());
     let port = server.port;
     let store = TestStore::new();
@@ -174,5 +174,42 @@ async fn a_helper_is_named_instead_of_going_on_without_it() {
         assert_eq!(error.class(), ErrorClass::Refused);
         assert!(whole(&error).contains("docker-credential-vault"), "{}", whole(&error));
     }
+    assert!(server.requests().iter().all(|request| request.header("authorization").is_none()));
+}
+
+#[derive(Debug, Default)]
+struct Vault(std::sync::Mutex<Vec<String>>);
+
+impl wbuild_registry::Helpers for Vault {
+    fn get(
+        &self,
+        helper: &str,
+        server: &str,
+    ) -> Result<Option<wbuild_registry::HelperLogin>, wbuild_registry::HelperError> {
+        self.0.lock().unwrap().push(format!("{helper} {server}"));
+        Ok(Some(wbuild_registry::HelperLogin::new("user".into(), "pass".into())))
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_helper_is_asked_once_before_anything_is_sent() {
+    let server = Hostile::start(|_, request| match request.header("authorization") {
+        Some("Basic dXNlcjpwYXNz") => ok(b"x"),
+        _ => crate::hostile::status(401).with("WWW-Authenticate", "Basic realm=\"r\""),
+    });
+    let json = format!(r#"{{"credHelpers":{{"127.0.0.1:{}":"vault"}}}}"#, server.port);
+    let vault = std::sync::Arc::new(Vault::default());
+    let settings = wbuild_registry::Settings {
+        credentials: wbuild_registry::Credentials::parse(json.as_bytes()).unwrap(),
+        helpers: Some(vault.clone()),
+        ..wbuild_registry::Settings::default()
+    };
+    let client = crate::images::client_with(settings);
+    let name = reference(&server.name("app"));
+    client.log_in(std::slice::from_ref(&name)).await.unwrap();
+    assert_eq!(*vault.0.lock().unwrap(), [format!("vault 127.0.0.1:{}", server.port)]);
     assert_eq!(server.requests().len(), 0);
+    let store = TestStore::new();
+    client.fetch(&store.store, &name, &[Descriptor::of(media::LAYER_TAR, b"x")], &Silent).await.unwrap();
+    assert_eq!(vault.0.lock().unwrap().len(), 1);
 }

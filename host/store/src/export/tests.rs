@@ -21,8 +21,14 @@ fn an_archive_depends_on_the_image_alone() {
     let archive = |rooms: &Rooms| {
         let (descriptor, _) = rooms.image("linux/amd64", &[b"one", &[7; 1500]]);
         let mut archive = Vec::new();
-        write_layout_tar(&rooms.store, &descriptor, &names(&["app:1", "reg.example/app:1"]), &mut archive)
-            .unwrap();
+        write_layout_tar(
+            &rooms.store,
+            &descriptor,
+            &names(&["app:1", "reg.example/app:1"]),
+            ArchiveForm::Oci,
+            &mut archive,
+        )
+        .unwrap();
         archive
     };
     let first = archive(&Rooms::new());
@@ -101,7 +107,7 @@ fn a_missing_or_damaged_layer_stops_it() {
     rooms.dir.remove_file(&path).unwrap();
     assert!(matches!(attempt(), LayoutError::Blob { source: StoreError::Missing(_), .. }));
     assert!(!dir.exists(INDEX));
-    assert!(write_layout_tar(&rooms.store, &image, &[], &mut io::sink()).is_err());
+    assert!(write_layout_tar(&rooms.store, &image, &[], ArchiveForm::Oci, &mut io::sink()).is_err());
 }
 
 fn run(program: &str, arguments: &[&str]) {
@@ -124,7 +130,7 @@ fn skopeo_and_umoci_read_what_is_written() {
     dir.create_dir("layout").unwrap();
     write_layout_dir(&rooms.store, &image, &names(&["app:1"]), &dir.open_dir("layout").unwrap()).unwrap();
     let mut archive = dir.create("layout.tar").unwrap();
-    write_layout_tar(&rooms.store, &image, &names(&["app:1"]), &mut archive).unwrap();
+    write_layout_tar(&rooms.store, &image, &names(&["app:1"]), ArchiveForm::Oci, &mut archive).unwrap();
     let at = |path: &str| files.path().join(path).display().to_string();
     for source in [format!("oci:{}:1", at("layout")), format!("oci-archive:{}:1", at("layout.tar"))] {
         dir.create_dir("copy").unwrap();
@@ -134,4 +140,52 @@ fn skopeo_and_umoci_read_what_is_written() {
     }
     run("umoci", &["unpack", "--rootless", "--image", &format!("{}:1", at("layout")), &at("bundle")]);
     assert_eq!(dir.read("bundle/rootfs/file").unwrap(), b"hello");
+}
+
+#[test]
+fn an_archive_for_docker_lists_config_tags_and_layers() {
+    let rooms = Rooms::new();
+    let (descriptor, manifest) = rooms.image("linux/amd64", &[b"one", b"two"]);
+    let mut archive = Vec::new();
+    let named = names(&["app", "reg.example/team/app:1.2"]);
+    write_layout_tar(&rooms.store, &descriptor, &named, ArchiveForm::Docker, &mut archive).unwrap();
+    let mut reader = tar::Archive::new(archive.as_slice());
+    let mut list = reader
+        .entries()
+        .unwrap()
+        .map(Result::unwrap)
+        .find(|entry| entry.path().unwrap().as_os_str() == "manifest.json")
+        .unwrap();
+    let list: serde_json::Value = serde_json::from_reader(&mut list).unwrap();
+    let path = |digest: &Digest| format!("blobs/sha256/{}", digest.hex());
+    let layers: Vec<_> = manifest.layers.iter().map(|layer| path(&layer.digest)).collect();
+    let tags = ["app:latest", "reg.example/team/app:1.2"];
+    assert_eq!(
+        list,
+        serde_json::json!([{ "Config": path(&manifest.config.digest), "RepoTags": tags, "Layers": layers }])
+    );
+}
+
+#[test]
+fn an_index_is_written_with_all_its_images() {
+    let rooms = Rooms::new();
+    let (_files, dir) = empty();
+    let mut entries = Vec::new();
+    for platform in ["linux/amd64", "linux/arm64"] {
+        let (mut descriptor, _) = rooms.image(platform, &[platform.as_bytes(), b"shared"]);
+        descriptor.platform = Some(platform.parse().unwrap());
+        entries.push(descriptor);
+    }
+    let whole = Index::new(entries.clone());
+    let descriptor = rooms.store.ingest_bytes(media::INDEX, &whole.to_bytes()).unwrap();
+    write_layout_dir(&rooms.store, &descriptor, &names(&["app"]), &dir).unwrap();
+    let listed = index(&dir).manifests;
+    assert_eq!(
+        (listed.len(), listed[0].digest, listed[0].kind()),
+        (1, descriptor.digest, media::Kind::Index)
+    );
+    let blobs = dir.read_dir("blobs/sha256").unwrap().count();
+    assert_eq!(blobs, 1 + 2 * 3 + 1, "index, two images of manifest, config and a layer, and the shared one");
+    let docker = write_layout_tar(&rooms.store, &descriptor, &[], ArchiveForm::Docker, &mut io::sink());
+    assert!(matches!(docker, Err(LayoutError::SeveralImages(_))));
 }

@@ -27,7 +27,14 @@ fn an_image_comes_back_as_it_was_written() {
     let (_files, dir) = empty();
     write_layout_dir(&from.store, &descriptor, &["app:1".parse().unwrap()], &dir).unwrap();
     let mut archive = Vec::new();
-    write_layout_tar(&from.store, &descriptor, &["app:1".parse().unwrap()], &mut archive).unwrap();
+    write_layout_tar(
+        &from.store,
+        &descriptor,
+        &["app:1".parse().unwrap()],
+        crate::ArchiveForm::Oci,
+        &mut archive,
+    )
+    .unwrap();
     dir.write("layout.tar", &archive).unwrap();
     for picked in [
         Pick::Only,
@@ -189,7 +196,7 @@ proptest::proptest! {
         let from = Rooms::new();
         let (descriptor, _) = from.image("linux/amd64", &[b"layer"]);
         let mut archive = Vec::new();
-        write_layout_tar(&from.store, &descriptor, &[], &mut archive).unwrap();
+        write_layout_tar(&from.store, &descriptor, &[], crate::ArchiveForm::Oci, &mut archive).unwrap();
         let at = at % archive.len();
         archive[at] = byte;
         archive.truncate(length.max(1000));

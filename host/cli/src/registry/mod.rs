@@ -1,29 +1,75 @@
-//! The registry client's settings: credentials, roots of trust and proxies, from where Docker and Podman look.
+//! The registry client's settings: flags, credentials, roots of trust and proxies, from where Docker and Podman look.
 //!
-//! Credentials stay in this process; no step ever sees them.
+//! Credentials stay in this process and its credential helpers; no step ever sees them.
 
+mod args;
+mod certificates;
+mod helpers;
+
+use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use wbuild_registry::{Client, Credentials, Proxies, Roots, Settings};
+
+pub(crate) use args::RegistryArgs;
 
 use crate::environment::Environment;
 use crate::exit::Exit;
 use crate::failure::Failure;
 
-/// A client as the environment describes it.
+/// A client as the flags and the environment describe it.
 ///
 /// # Errors
-/// A file that is named but cannot be read, or is not what it should be.
-pub(super) fn client(environment: &Environment) -> Result<Client, Failure> {
+/// A flag that cannot be understood; a file that is named but cannot be read, or is not what it should be.
+pub(crate) fn client(args: &RegistryArgs, environment: &Environment) -> Result<Client, Failure> {
     let settings = Settings {
         credentials: credentials(environment)?,
+        helpers: Some(Arc::new(helpers::Programs::new(environment))),
         roots: roots(environment)?,
         proxies: proxies(environment),
+        plain_http: registries(&args.plain_http, "--plain-http")?,
+        unverified: registries(&args.insecure_registries, "--insecure-registry")?,
+        certificates: certificates::find(args.cert_dir.as_deref(), environment)?,
+        mirrors: args.mirrors()?,
         ..Settings::default()
     };
     Client::new(settings).map_err(|error| Failure::from_error(Exit::Host, &error))
+}
+
+/// Asks the credential helpers of these names now, so that none runs after a step has.
+///
+/// # Errors
+/// A helper failed.
+pub(crate) fn log_in(client: &Client, names: &[wbuild_oci::Reference]) -> Result<(), Failure> {
+    if names.is_empty() {
+        return Ok(());
+    }
+    runtime()?.block_on(client.log_in(names)).map_err(|error| Failure::from_error(Exit::Registry, &error))
+}
+
+/// A runtime for requests outside a build.
+///
+/// # Errors
+/// Threads cannot be started.
+pub(crate) fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .thread_name("wbuild-net")
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::new(Exit::Host, format!("cannot start the network threads: {error}")))
+}
+
+/// Registries as a flag names them: `host[:port]`.
+fn registries(given: &[String], flag: &str) -> Result<BTreeSet<String>, Failure> {
+    let one = |text: &String| match format!("{text}/x").parse::<wbuild_oci::Reference>() {
+        Ok(reference) if reference.registry() == text => Ok(text.clone()),
+        _ => Err(Failure::usage(format!("{flag} {text} is no registry (expected host[:port])"))),
+    };
+    given.iter().map(one).collect()
 }
 
 /// The first of these that is there decides, as in Docker; `REGISTRY_AUTH_FILE` is Podman's and Skopeo's.
