@@ -11,3 +11,4 @@ mod mounts;
 mod policy;
 mod privilege;
 mod shared_trees;
+mod stranger;
