@@ -26,14 +26,19 @@ mod progress;
 mod request;
 mod run;
 mod search;
+mod shared_cache;
 mod solve;
 mod sources;
 mod stage;
 mod transfer;
 mod tree;
+mod unpack;
 mod users;
 
-pub use cache::{CacheEntry, NamedImages, NoCache, PruneLimits, Pruned, cache_entries, prune, verify_blobs};
+pub use cache::{
+    CacheDest, CacheEntry, CacheExport, CacheMode, CacheSource, ExportErrors, NamedImages, NoCache,
+    PruneLimits, Pruned, cache_entries, prune, verify_blobs,
+};
 pub use check::{Checked, check, outline, targets};
 pub use commit::CommitError;
 pub use compare::{Difference, Place, compare};
@@ -47,6 +52,7 @@ pub use request::{
 };
 pub use run::HOSTNAME;
 pub use tree::TreeError;
+pub use unpack::{Contents, unpack_context};
 pub use wbuild_layer::{Compression, LevelError, Packing, ReadError};
 pub use wbuild_monitor::{Cancel, Errno, Limit, LimitedResource, SecretBytes, Stream};
 pub use wbuild_plan::{RunNetwork, ram_in_bytes};

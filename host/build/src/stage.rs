@@ -183,6 +183,9 @@ pub(crate) trait Sources {
     /// The ChainID of the tree that `from` means; `None` for a directory of the host.
     fn chain(&mut self, from: &CopyFrom) -> Result<Option<Digest>, BuildError>;
 
+    /// Brings those of `layers` into the store that a shared cache promised.
+    fn bring(&mut self, layers: &[(Descriptor, Digest)]) -> Result<(), BuildError>;
+
     /// A tree to work on in the place of the base's, if there is one to be had; else the base's layers are in the store.
     fn base_tree(&mut self) -> Result<Option<ParkedTree>, BuildError>;
 
@@ -280,6 +283,7 @@ impl StageRunner<'_> {
         if state.tree.as_ref().is_some_and(|tree| !tree.lacks(&layers)) {
             return Ok(());
         }
+        sources.bring(&layers)?;
         self.syncs.wait()?;
         if layers.is_empty() {
             state.tree = Some(ParkedTree::unpack(self.wiring, &layers, name)?);

@@ -18,7 +18,7 @@ use crate::files::{self, Kind, Last, node};
 use crate::tree::{Attributes, Tree};
 
 /// A recognised archive.
-pub(super) struct Archive {
+pub(crate) struct Archive {
     file: File,
     compression: Compression,
     written: String,
@@ -34,7 +34,7 @@ enum Compression {
 }
 
 /// Looks whether `file` is an archive.
-pub(super) fn detect(mut file: File, written: &str) -> Result<Option<Archive>, FilesError> {
+pub(crate) fn detect(mut file: File, written: &str) -> Result<Option<Archive>, FilesError> {
     let failed =
         |error: io::Error| FilesError::Archive { written: written.to_owned(), reason: error.to_string() };
     let mut start = Vec::new();
@@ -87,6 +87,17 @@ fn is_header(block: &[u8]) -> bool {
 }
 
 impl Archive {
+    /// Reads its entries.
+    pub(crate) fn reader(self) -> Result<LayerReader, FilesError> {
+        let Self { file, compression, written } = self;
+        let input = compression
+            .decode(file)
+            .map_err(|error| FilesError::Archive { written, reason: error.to_string() })?;
+        // Nobody has said what this archive should be: it is never finished, only read to its end.
+        let expected = Expected { digest: Digest::of(b""), size: u64::MAX, diff_id: None };
+        Ok(LayerReader::new(input, expected, Limits::default()))
+    }
+
     /// Unpacks into the directory `target`, which is there.
     pub(super) fn unpack(
         self,
@@ -94,11 +105,9 @@ impl Archive {
         target: &RootPath,
         owner: Option<(u32, u32)>,
     ) -> Result<(), FilesError> {
-        let failed = |reason: String| FilesError::Archive { written: self.written.clone(), reason };
-        let input = self.compression.decode(self.file).map_err(|error| failed(error.to_string()))?;
-        // Nobody has said what this archive should be: it is never finished, only read to its end.
-        let expected = Expected { digest: Digest::of(b""), size: u64::MAX, diff_id: None };
-        let mut reader = LayerReader::new(input, expected, Limits::default());
+        let written = self.written.clone();
+        let failed = |reason: String| FilesError::Archive { written: written.clone(), reason };
+        let mut reader = self.reader()?;
         let mut directories = Vec::new();
         while let Some(entry) = reader.next_entry().map_err(|error| failed(error.to_string()))? {
             let (path, mut entry) = match entry {

@@ -11,7 +11,7 @@ mod mode;
 mod select;
 #[cfg(test)]
 #[expect(clippy::disallowed_methods, reason = "a test makes its context with std")]
-mod tests;
+pub(crate) mod tests;
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -26,6 +26,7 @@ use crate::error::FilesError;
 use crate::files::{self, Files, Kind, Last, Node, node, unreadable};
 use crate::tree::{Attributes, Tree};
 
+pub(crate) use archive::detect;
 pub(crate) use filter::{Filter, Verdict};
 
 /// What every source of one COPY shares.

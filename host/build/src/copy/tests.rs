@@ -260,7 +260,7 @@ fn a_heredoc_is_a_file() {
 }
 
 /// A tar of these entries, uncompressed; a name with ` -> ` is a link, one with a slash at its end a directory.
-fn tar(entries: &[&str]) -> Vec<u8> {
+pub(crate) fn tar(entries: &[&str]) -> Vec<u8> {
     let mut out = Vec::new();
     for entry in entries {
         let (name, target) = entry.split_once(" -> ").unwrap_or((entry, ""));

@@ -86,6 +86,14 @@ pub(crate) struct BuildArgs {
     #[arg(long, value_name = "STAGE,..", value_delimiter = ',')]
     pub(crate) no_cache_filter: Vec<String>,
 
+    /// A cache to read: `type=registry,ref=NAME`, NAME, or `type=local,src=DIR`; repeatable
+    #[arg(long, value_name = "type=..")]
+    pub(crate) cache_from: Vec<String>,
+
+    /// A cache to write: `type=registry,ref=NAME` or `type=local,dest=DIR`, with `mode=min|max`, `ignore-error=BOOL`; repeatable
+    #[arg(long, value_name = "type=..")]
+    pub(crate) cache_to: Vec<String>,
+
     /// Ask the registry what a tag means now. wbuild always does; only layers are kept in the store
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL", hide_possible_values = true)]
     pub(crate) pull: Option<bool>,
@@ -158,7 +166,7 @@ pub(crate) struct BuildArgs {
     #[command(flatten)]
     pub(crate) not_built: NotBuilt,
 
-    /// The build context: a directory
+    /// The build context: a directory, a tar (a file, an https:// URL, or `-` for standard input)
     #[arg(value_name = "PATH")]
     pub(crate) path: String,
 }

@@ -8,8 +8,10 @@ use crate::failure::Failure;
 /// What a named build context is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum NamedContext {
-    /// A directory of this machine.
+    /// A directory of this machine, or an archive of one.
     Directory(PathBuf),
+    /// An archive at a URL.
+    Url(String),
     /// An image of an OCI layout, a directory or a tar.
     Layout {
         /// The layout.
@@ -61,12 +63,17 @@ fn source_of(name: &str, source: &str) -> Result<NamedContext, Failure> {
     if let Some(reference) = source.strip_prefix("docker-image://") {
         return Ok(NamedContext::Image(reference.to_owned()));
     }
-    let remote = source.contains("://") || source.starts_with("git@") || source == "-";
-    if remote {
+    let is_git = super::settings::is_git(source);
+    if source.contains("://") && !is_git {
+        return super::settings::url(source).map(NamedContext::Url);
+    }
+    if is_git || source == "-" {
         return Err(Failure::usage(format!(
             "--build-context {name}={source}: this kind of source is not built yet"
         ))
-        .hint("a directory, oci-layout://PATH[:TAG|@DIGEST] and docker-image://REFERENCE are"));
+        .hint(
+            "a directory, a tar, https://, oci-layout://PATH[:TAG|@DIGEST] and docker-image://REFERENCE are",
+        ));
     }
     Ok(NamedContext::Directory(PathBuf::from(source)))
 }

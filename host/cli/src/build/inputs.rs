@@ -15,7 +15,7 @@ use wbuild_monitor::JournalCheck;
 use wbuild_store::{LayoutSource, Pick};
 
 use super::contexts::{self, Selector};
-use super::settings::{DockerfileFrom, Settings};
+use super::settings::{ContextFrom, DockerfileFrom, Settings};
 use crate::environment::Environment;
 use crate::exit::Exit;
 use crate::failure::Failure;
@@ -56,17 +56,36 @@ pub(super) fn dockerfile(settings: &Settings) -> Result<Source, Failure> {
             })?;
             Ok(Source { name: path.display().to_string(), text })
         }
+        DockerfileFrom::Within(path) => {
+            let dir = context_dir(settings)?;
+            let opened = dir.open(path).and_then(|file| file.take(LONGEST).read_to_end(&mut text));
+            opened.map_err(|error| {
+                Failure::usage(format!("cannot read {} of the build context: {error}", path.display()))
+            })?;
+            Ok(Source { name: path.display().to_string(), text })
+        }
+        DockerfileFrom::Text(text) => Ok(Source { name: "Dockerfile".to_owned(), text: text.clone() }),
+    }
+}
+
+/// The directory of the build context: archives are unpacked by now.
+fn context_dir(settings: &Settings) -> Result<Dir, Failure> {
+    match &settings.context {
+        ContextFrom::Directory(path) => directory(path, "the build context"),
+        ContextFrom::Stdin | ContextFrom::Url(_) => {
+            Err(Failure::new(Exit::Internal, "the build context was not unpacked"))
+        }
     }
 }
 
 #[expect(clippy::disallowed_methods, reason = "the user names this file")]
-fn open(path: &Path) -> io::Result<File> {
+pub(super) fn open(path: &Path) -> io::Result<File> {
     File::open(path)
 }
 
 /// The build context, with the ignore file that goes with the Dockerfile, or its own.
 pub(super) fn context(settings: &Settings) -> Result<ContextDir, Failure> {
-    let dir = directory(&settings.context, "the build context")?;
+    let dir = context_dir(settings)?;
     if let DockerfileFrom::File(path) = &settings.dockerfile {
         let mut beside = path.clone().into_os_string();
         beside.push(".dockerignore");
@@ -79,7 +98,19 @@ pub(super) fn context(settings: &Settings) -> Result<ContextDir, Failure> {
             }
         }
     }
-    let ignore = own_ignore(&dir, &settings.context)?;
+    if let DockerfileFrom::Within(path) = &settings.dockerfile {
+        let mut beside = path.clone().into_os_string();
+        beside.push(".dockerignore");
+        let beside = PathBuf::from(beside);
+        match dir.read(&beside) {
+            Ok(text) => return Ok(ContextDir { dir, ignore: parse(&text, &beside)? }),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => {
+                return Err(Failure::usage(format!("cannot read {}: {error}", beside.display())));
+            }
+        }
+    }
+    let ignore = own_ignore(&dir, Path::new(&settings.context.shown()))?;
     Ok(ContextDir { dir, ignore })
 }
 
@@ -113,6 +144,9 @@ pub(super) fn named_contexts(settings: &Settings) -> Result<BTreeMap<String, Nam
                 let dir = directory(path, &format!("--build-context {name}"))?;
                 let ignore = own_ignore(&dir, path)?;
                 NamedContext::Directory(ContextDir { dir, ignore })
+            }
+            contexts::NamedContext::Url(_) => {
+                return Err(Failure::new(Exit::Internal, "a named context was not unpacked"));
             }
             contexts::NamedContext::Layout { path, selector } => layout(name, path, selector)?,
             contexts::NamedContext::Image(text) => {

@@ -1,6 +1,8 @@
 //! `wbuild build`: from settings to a result, and what is printed of it.
 
+mod archives;
 mod args;
+mod caches;
 mod call;
 mod contexts;
 mod denials;
@@ -52,8 +54,9 @@ pub(crate) fn host_architecture() -> String {
 /// # Errors
 /// The failure with its exit code.
 pub(crate) fn run(args: &BuildArgs, environment: &Environment) -> Result<(), Failure> {
-    let settings = Settings::new(args, environment)?;
+    let mut settings = Settings::new(args, environment)?;
     let paint = Paint::for_stderr(environment);
+    let _unpacked = archives::unpack(args, &mut settings, environment)?;
     let source = inputs::dockerfile(&settings)?;
     let request = request(&settings, &source, environment)?;
     for note in &settings.notes {
@@ -107,6 +110,7 @@ fn wire(
 pub(crate) fn rebuild(args: &BuildArgs, environment: &Environment) -> Result<Built, Failure> {
     let mut settings = Settings::new(args, environment)?;
     settings.no_cache = NoCache::Everywhere;
+    let _unpacked = archives::unpack(args, &mut settings, environment)?;
     let source = inputs::dockerfile(&settings)?;
     let request = request(&settings, &source, environment)?;
     let wiring = wire(args, &settings, &source, environment)?;
@@ -209,6 +213,8 @@ fn request(
         resolv_conf: inputs::resolv_conf(),
         journal_check: inputs::journal_check(environment)?,
         no_cache: settings.no_cache.clone(),
+        cache_from: caches::open(&settings.cache_from, |note| say(settings, &format!("note: {note}"))),
+        cache_to: caches::create(&settings.cache_to)?,
         policy: Arc::new(policy(settings)?),
     })
 }

@@ -11,6 +11,7 @@ use wbuild_oci::{Platform, Reference};
 use wbuild_policy::Mode;
 
 use super::args::BuildArgs;
+use super::caches;
 use super::call::Call;
 use super::contexts::{self, NamedContext};
 use super::outputs::{self, Destination, Given, Output};
@@ -24,7 +25,7 @@ pub(crate) struct Settings {
     /// Where the Dockerfile is.
     pub(crate) dockerfile: DockerfileFrom,
     /// The build context's directory.
-    pub(crate) context: PathBuf,
+    pub(crate) context: ContextFrom,
     /// The image's names.
     pub(crate) tags: Vec<Reference>,
     /// Values of ARGs.
@@ -61,12 +62,38 @@ pub(crate) struct Settings {
     pub(crate) notes: Vec<String>,
     /// Which steps run though the cache knows them.
     pub(crate) no_cache: NoCache,
+    /// Shared caches to read.
+    pub(crate) cache_from: Vec<caches::Place>,
+    /// Shared caches to write.
+    pub(crate) cache_to: Vec<caches::To>,
     /// `--policy`
     pub(crate) policy: Option<String>,
     /// `--policy-mode`
     pub(crate) policy_mode: Option<Mode>,
     /// What is done.
     pub(crate) call: Call,
+}
+
+/// Where the build context is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum ContextFrom {
+    /// A directory, or an archive of one.
+    Directory(PathBuf),
+    /// `-`: an archive, or a Dockerfile without a context.
+    Stdin,
+    /// An archive at a URL, or a Dockerfile.
+    Url(String),
+}
+
+impl ContextFrom {
+    /// Its name for messages.
+    pub(crate) fn shown(&self) -> String {
+        match self {
+            Self::Directory(path) => path.display().to_string(),
+            Self::Stdin => "standard input".to_owned(),
+            Self::Url(url) => url.clone(),
+        }
+    }
 }
 
 /// Where the Dockerfile is read from.
@@ -76,6 +103,10 @@ pub(crate) enum DockerfileFrom {
     Stdin,
     /// `-f FILE`, or `PATH/Dockerfile`.
     File(PathBuf),
+    /// A file of a context that was an archive.
+    Within(PathBuf),
+    /// What was given in place of a context.
+    Text(Vec<u8>),
 }
 
 /// The build's epoch as asked for.
@@ -157,6 +188,8 @@ impl Settings {
             run: RunSettings::new(&args.run, environment)?,
             notes,
             no_cache: no_cache(args),
+            cache_from: caches::from(&args.cache_from)?,
+            cache_to: caches::to(&args.cache_to)?,
             policy: args.policy.clone(),
             policy_mode: args.policy_mode.as_deref().map(policy_mode).transpose()?,
             call: Call::new(args.check, args.call.as_deref())?,
@@ -232,20 +265,49 @@ fn dockerfile(args: &BuildArgs) -> Result<DockerfileFrom, Failure> {
     }
 }
 
-fn context(path: &str) -> Result<PathBuf, Failure> {
-    let not_built = |what: &str| {
-        Failure::usage(format!("{what} as build context is not built yet: {path}")).hint("give a directory")
+fn context(path: &str) -> Result<ContextFrom, Failure> {
+    match path {
+        "" => Err(Failure::usage("PATH is empty").hint("`.` is the current directory")),
+        "-" => Ok(ContextFrom::Stdin),
+        _ if is_git(path) => {
+            Err(Failure::usage(format!("a git repository as build context is not built yet: {path}"))
+                .hint("clone it and give the directory, or give the URL of an archive of it"))
+        }
+        _ if path.contains("://") => url(path).map(ContextFrom::Url),
+        _ => Ok(ContextFrom::Directory(PathBuf::from(path))),
+    }
+}
+
+/// Whether a context is a git repository, as BuildKit tells it.
+pub(super) fn is_git(text: &str) -> bool {
+    let scheme = text.split_once("://").map(|(scheme, _)| scheme);
+    match scheme {
+        Some("git" | "ssh") => true,
+        Some("http" | "https") => text.split(['#', '?']).next().is_some_and(|path| path.ends_with(".git")),
+        _ => text.starts_with("git@") || text.starts_with("github.com/"),
+    }
+}
+
+/// A URL that a context may be downloaded from.
+pub(super) fn url(text: &str) -> Result<String, Failure> {
+    let host = |rest: &str| {
+        let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
+        match authority.strip_prefix('[') {
+            Some(rest) => rest.split(']').next().unwrap_or_default().to_owned(),
+            None => authority.split(':').next().unwrap_or_default().to_owned(),
+        }
     };
-    if path.is_empty() {
-        return Err(Failure::usage("PATH is empty").hint("`.` is the current directory"));
+    let is_loopback = |host: &str| {
+        host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
+    };
+    match text.split_once("://") {
+        Some(("https", _)) => Ok(text.to_owned()),
+        Some(("http", rest)) if is_loopback(&host(rest)) => Ok(text.to_owned()),
+        Some(("http", _)) => Err(Failure::usage(format!("{text}: plain HTTP is used only on loopback"))
+            .hint("https://; what comes over plain HTTP could be anybody's")),
+        _ => Err(Failure::usage(format!("{text}: this kind of source is unknown"))
+            .hint("a directory, a tar, https:// and - are known")),
     }
-    if path == "-" {
-        return Err(not_built("standard input"));
-    }
-    if path.contains("://") || path.starts_with("git@") || path.starts_with("github.com/") {
-        return Err(not_built("a URL"));
-    }
-    Ok(PathBuf::from(path))
 }
 
 fn build_args(given: &[String], environment: &Environment) -> Result<BTreeMap<String, String>, Failure> {
@@ -404,7 +466,7 @@ mod tests {
             &["--ssh=default", "."],
             &["--cache-from", "type=gha", "."],
             &["https://example.org/x.git"],
-            &["-"],
+            &["git@example.org:x/y"],
             &["--platform", "linux/amd64,linux/arm64", "."],
         ] {
             let message = refused(args);
@@ -423,6 +485,20 @@ mod tests {
             [Output::Registry(vec![], wbuild_build::MediaTypes::Oci)]
         );
         assert!(settings(&["--push=false", "."], &[]).unwrap().outputs.is_empty());
+    }
+
+    #[test]
+    fn a_context_is_a_directory_standard_input_or_a_url() {
+        let context = |path: &str| settings(&[path], &[]).map(|settings| settings.context);
+        assert_eq!(context("ctx.tar").unwrap(), ContextFrom::Directory("ctx.tar".into()));
+        assert_eq!(context("-").unwrap(), ContextFrom::Stdin);
+        let url = "https://example.org/ctx.tar.gz?x=1";
+        assert_eq!(context(url).unwrap(), ContextFrom::Url(url.to_owned()));
+        assert!(context("http://127.0.0.1:8000/ctx.tar").is_ok());
+        assert!(context("http://[::1]/ctx.tar").is_ok());
+        assert!(refused(&["http://example.org/ctx.tar"]).contains("loopback"));
+        assert!(refused(&["http://127.0.0.1.example.org/ctx.tar"]).contains("loopback"));
+        assert!(refused(&["ftp://example.org/ctx.tar"]).contains("unknown"));
     }
 
     #[test]
