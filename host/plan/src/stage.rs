@@ -169,7 +169,7 @@ impl<'a> Builder<'a> {
         Ok(steps)
     }
 
-    /// The step that brings in the directory a stage begins with; it has a layer and no history, like a base.
+    /// The step that brings in the directory a stage begins with.
     fn seed(&mut self, seed: &Seed) -> Step {
         let root = CopySource::Path { pattern: "/".to_owned(), written: "/".to_owned(), include: None };
         let action = Action::Copy(Copy {
@@ -182,7 +182,8 @@ impl<'a> Builder<'a> {
             exclude: Vec::new(),
             link: Link::Tree,
         });
-        Step { span: seed.span, name: self.titles.from(&seed.name), action, history: None }
+        let history = History { created_by: format!("FROM {}", seed.name), layer: LayerKind::Layer };
+        Step { span: seed.span, name: self.titles.from(&seed.name), action, history: Some(history) }
     }
 
     /// What the stage is after its last step.
