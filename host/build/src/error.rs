@@ -96,6 +96,14 @@ pub enum BuildError {
         /// Why.
         source: Box<RemoteError>,
     },
+    /// A shared cache could not be read from its registry.
+    #[error("cannot read the cache {name}")]
+    Cache {
+        /// Its reference.
+        name: String,
+        /// Why.
+        source: Box<RemoteError>,
+    },
     /// An image's reference is none.
     #[error("{message}")]
     Reference {

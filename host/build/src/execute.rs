@@ -6,7 +6,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use wbuild_dockerfile::Dockerfile;
 use wbuild_plan::{ContextKind, Request, Wanted};
 
-use crate::cache::{NoCache, StepCache};
+use crate::cache::{Imported, NoCache, StepCache};
 use crate::epoch::Times;
 use crate::error::BuildError;
 use crate::export::export;
@@ -14,6 +14,7 @@ use crate::images::ImageSet;
 use crate::permission::Permission;
 use crate::progress::Reporter;
 use crate::request::{BuildRequest, Built, NamedContext, Wiring};
+use crate::shared_cache::SharedCaches;
 use crate::solve::Solver;
 
 /// Builds an image.
@@ -21,23 +22,43 @@ use crate::solve::Solver;
 /// # Errors
 /// See [`BuildError`]. Trees and scratch directories are gone in any case; blobs of steps that were done stay.
 pub fn build(request: &BuildRequest, wiring: &Wiring) -> Result<Built, BuildError> {
+    let reporter = Reporter::new(Arc::clone(&wiring.progress));
+    if let Some(built) = attempt(request, wiring, &reporter, SharedReading::All)? {
+        return Ok(built);
+    }
+    reporter.warn(
+        None,
+        "a cache did not give a layer that it lists: the build begins again without --cache-from",
+    );
+    attempt(request, wiring, &reporter, SharedReading::Nothing)?
+        .ok_or(BuildError::Unplanned { what: "a layer of a cache" })
+}
+
+/// Whether shared caches are read.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum SharedReading {
+    All,
+    Nothing,
+}
+
+/// One try to build; `None` where a shared cache did not give what it promised.
+fn attempt(
+    request: &BuildRequest,
+    wiring: &Wiring,
+    reporter: &Reporter,
+    reading: SharedReading,
+) -> Result<Option<Built>, BuildError> {
     // The first failure ends the other stages, and only them.
     let wiring = &Wiring { cancel: wiring.cancel.child(), ..wiring.clone() };
-    let reporter = Reporter::new(Arc::clone(&wiring.progress));
     let running =
         reporter.start(&format!("[internal] load build definition from {}", request.dockerfile_name));
     let file = wbuild_dockerfile::parse(&request.dockerfile)?;
     running.done();
-    let permission = Permission { rules: &request.policy, reporter: &reporter };
+    let permission = Permission { rules: &request.policy, reporter };
     permission.before(&file, request)?;
     let asked = plan_request(request);
-    let mut images = ImageSet::new(
-        &wiring.store,
-        Arc::clone(&wiring.remote),
-        &request.contexts,
-        &reporter,
-        &wiring.cancel,
-    );
+    let mut images =
+        ImageSet::new(&wiring.store, Arc::clone(&wiring.remote), &request.contexts, reporter, &wiring.cancel);
     loop {
         let wanted = wbuild_plan::sources(&file, &asked, &images.configs())?;
         if wanted.is_empty() {
@@ -58,15 +79,20 @@ pub fn build(request: &BuildRequest, wiring: &Wiring) -> Result<Built, BuildErro
     for finding in &plan.findings {
         reporter.warn(Some(finding.span), &format!("{}: {}", finding.rule.name, finding.detail));
     }
-    warn_of_unknown_stages(request, &file, &reporter);
+    warn_of_unknown_stages(request, &file, reporter);
     let now = SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .map_or(0, |since| i64::try_from(since.as_secs()).unwrap_or(0));
-    let cache = StepCache::new(&wiring.store, request.no_cache.clone());
-    let solver = Solver::new(request, wiring, &reporter, &plan, &images, &cache, now);
+    let shared = SharedCaches { request, store: &wiring.store, images: &images, reporter };
+    let imported = if reading == SharedReading::All { shared.import() } else { Imported::default() };
+    let cache = StepCache::new(&wiring.store, request.no_cache.clone(), imported);
+    let solver = Solver::new(request, wiring, reporter, &plan, (&cache, &shared), now);
     let solved = solver.solve();
     // What was learnt of files is true whatever became of the build, whose failure is the one to report.
     let saved = cache.save();
+    if cache.has_lost() && solved.is_err() && reading == SharedReading::All {
+        return Ok(None);
+    }
     let (target, growing) = solved?;
     saved?;
     permission.made(&growing)?;
@@ -83,8 +109,9 @@ pub fn build(request: &BuildRequest, wiring: &Wiring) -> Result<Built, BuildErro
     running.note(&format!("config {}", config.digest));
     running.done();
     let BuildRequest { tags, outputs, .. } = request;
-    let pushed = export(&wiring.store, &mut images, &reporter, &manifest, tags, outputs)?;
-    Ok(Built { manifest, config: config.digest, platform: growing.platform(), pushed })
+    let pushed = export(&wiring.store, &images, reporter, &manifest, tags, outputs)?;
+    shared.export(&cache, &growing)?;
+    Ok(Some(Built { manifest, config: config.digest, platform: growing.platform(), pushed }))
 }
 
 /// A name that `--no-cache-filter` has and the Dockerfile has not is a mistake to hear of.

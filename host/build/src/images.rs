@@ -200,6 +200,27 @@ impl<'a> ImageSet<'a> {
         Ok(turn.insert(gave).clone())
     }
 
+    /// Puts the manifest that stands under a name into the store, that document alone.
+    pub(crate) fn document(&self, reference: &Reference) -> Result<Descriptor, BuildError> {
+        let work = until_cancelled(self.cancel, self.remote.document(self.store, reference));
+        self.runtime()?.block_on(work)?.map_err(|source| cache_error(reference, source))
+    }
+
+    /// Brings blobs of a repository into the store.
+    pub(crate) fn fetch_blobs(&self, reference: &Reference, blobs: &[Descriptor]) -> Result<(), BuildError> {
+        let blobs = missing(self.store, blobs)?;
+        if blobs.is_empty() {
+            return Ok(());
+        }
+        let runtime = self.runtime()?;
+        let running =
+            self.reporter.start(&format!("[internal] pull from the cache {}", reference.familiar()));
+        let transfers = Transfers::new(running);
+        let fetch = self.remote.fetch(self.store, reference, &blobs, &transfers);
+        let fetched = runtime.block_on(until_cancelled(self.cancel, fetch));
+        finish(fetched, transfers.into_running(), |source| cache_error(reference, source))
+    }
+
     /// Pushes an image under several names.
     pub(crate) fn push(
         &self,
@@ -253,6 +274,10 @@ fn missing(store: &Store, layers: &[Descriptor]) -> Result<Vec<Descriptor>, Buil
         }
     }
     Ok(missing)
+}
+
+fn cache_error(reference: &Reference, source: RemoteError) -> BuildError {
+    BuildError::Cache { name: reference.familiar(), source: Box::new(source) }
 }
 
 fn pull_error(name: &str, span: Span, source: RemoteError) -> BuildError {

@@ -5,9 +5,10 @@
 
 use wbuild_dockerfile::{CopyOperand, CopyVerb, Dockerfile, Instruction, Kind, Span};
 use wbuild_oci::{ImageConfig, Reference};
-use wbuild_plan::{ImageOrigin, Plan, Wanted};
+use wbuild_plan::{Action, CopySource, ImageOrigin, Plan, UrlSource, Wanted};
 use wbuild_policy::{Denied, Mode, Ruleset};
 
+use crate::cache::CacheDest;
 use crate::error::BuildError;
 use crate::image::Growing;
 use crate::progress::Reporter;
@@ -93,7 +94,7 @@ fn denied_trigger(rules: &Ruleset, expression: &str) -> Vec<Denied> {
     inner.flat_map(|instruction| denied_instruction(rules, instruction)).map(|line| line.denied).collect()
 }
 
-/// The names the image is to be pushed under.
+/// The names under which something is to be pushed.
 fn pushed(request: &BuildRequest) -> Vec<&Reference> {
     let mut names = Vec::new();
     for output in &request.outputs {
@@ -101,6 +102,11 @@ fn pushed(request: &BuildRequest) -> Vec<&Reference> {
             names.extend(request.tags.iter().chain(more));
         }
     }
+    // A cache is an image, too.
+    names.extend(request.cache_to.iter().filter_map(|export| match &export.to {
+        CacheDest::Registry(name) => Some(name),
+        CacheDest::Local { .. } => None,
+    }));
     names
 }
 
@@ -155,12 +161,22 @@ impl Permission<'_> {
         self.settle(denied.map(at(span)).collect())
     }
 
-    /// Before steps run: what the image will be.
+    /// Before steps run: what the image will be, and what ADD fetches, with every variable expanded.
     pub(crate) fn planned(&self, plan: &Plan) -> Result<(), BuildError> {
         let Some(target) = plan.stages.last() else { return Ok(()) };
         let labels = &target.config.labels;
-        let denied = self.rules.image_config(&target.config.user, &|name| labels.contains_key(name));
-        self.settle(denied.into_iter().map(at(target.span)).collect())
+        let config = self.rules.image_config(&target.config.user, &|name| labels.contains_key(name));
+        let mut lines: Vec<DeniedLine> = config.into_iter().map(at(target.span)).collect();
+        for step in plan.stages.iter().flat_map(|stage| &stage.steps) {
+            let Action::Copy(copy) = &step.action else { continue };
+            for source in &copy.sources {
+                let CopySource::Url(UrlSource { url, checksum, .. }) = source else { continue };
+                let checksum = checksum.as_ref().map(ToString::to_string);
+                let denied = denied_source(self.rules, url, checksum.as_deref());
+                lines.extend(denied.into_iter().map(at(step.span)));
+            }
+        }
+        self.settle(lines)
     }
 
     /// Before the image leaves.

@@ -17,7 +17,7 @@ use wbuild_plan::RunNetwork;
 use wbuild_policy::Ruleset;
 use wbuild_store::{LayoutSource, Pick, Pushed, Remote, Store};
 
-use crate::cache::NoCache;
+use crate::cache::{CacheExport, CacheSource, NoCache};
 use crate::progress::Progress;
 
 /// One build.
@@ -68,6 +68,10 @@ pub struct BuildRequest {
     pub journal_check: JournalCheck,
     /// Which steps run though the cache knows them.
     pub no_cache: NoCache,
+    /// Shared caches to read.
+    pub cache_from: Vec<CacheSource>,
+    /// Shared caches to write.
+    pub cache_to: Vec<CacheExport>,
     /// What the build and its steps may do.
     pub policy: Arc<Ruleset>,
 }

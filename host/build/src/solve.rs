@@ -17,6 +17,7 @@ use crate::image::Growing;
 use crate::images::ImageSet;
 use crate::progress::Reporter;
 use crate::request::{BuildRequest, Wiring};
+use crate::shared_cache::SharedCaches;
 use crate::sources::StageSources;
 use crate::stage::{ParkedTree, StageRunner, StageState};
 
@@ -52,6 +53,7 @@ pub(crate) struct Solver<'a> {
     pub(crate) plan: &'a Plan,
     pub(crate) images: &'a ImageSet<'a>,
     pub(crate) cache: &'a StepCache,
+    pub(crate) shared: &'a SharedCaches<'a>,
     now: i64,
     board: Mutex<Board>,
     changed: Condvar,
@@ -69,8 +71,7 @@ impl<'a> Solver<'a> {
         wiring: &'a Wiring,
         reporter: &'a Reporter,
         plan: &'a Plan,
-        images: &'a ImageSet<'a>,
-        cache: &'a StepCache,
+        (cache, shared): (&'a StepCache, &'a SharedCaches<'a>),
         now: i64,
     ) -> Self {
         Self {
@@ -78,8 +79,9 @@ impl<'a> Solver<'a> {
             wiring,
             reporter,
             plan,
-            images,
+            images: shared.images,
             cache,
+            shared,
             now,
             board: Mutex::default(),
             changed: Condvar::new(),
@@ -109,6 +111,7 @@ impl<'a> Solver<'a> {
         self.fetch_bottom(target)?;
         self.syncs.wait()?;
         let image = self.done(target.id)?.image;
+        self.shared.bring(self.cache, &image.layers_with_diff_ids())?;
         self.removals.wait()?;
         Ok((target, image))
     }

@@ -4,7 +4,7 @@
 
 use std::sync::{Arc, PoisonError};
 
-use wbuild_oci::Digest;
+use wbuild_oci::{Descriptor, Digest};
 use wbuild_plan::{CopyFrom, ImageOrigin, ImageRequest, Span, Stage, StageId, UrlSource};
 use wbuild_store::Downloaded;
 
@@ -96,11 +96,12 @@ impl<'a> StageSources<'_, 'a> {
         use_files: &mut UseFiles<'_>,
         fetch: impl FnOnce() -> Result<(), BuildError>,
     ) -> Result<Result<(), FilesError>, BuildError> {
-        let Solver { wiring, reporter, syncs, .. } = self.solver;
+        let Solver { wiring, reporter, syncs, shared, cache, .. } = self.solver;
         let mut tree = tree.lock().unwrap_or_else(PoisonError::into_inner);
         let layers = image.layers_with_diff_ids();
         if tree.as_ref().is_none_or(|tree| tree.lacks(&layers)) {
             fetch()?;
+            shared.bring(cache, &layers)?;
             syncs.wait()?;
             let running = reporter.start(&format!("[{name}] unpack"));
             let whole = match tree.take() {
@@ -153,6 +154,10 @@ impl Sources for StageSources<'_, '_> {
             Place::Directory(context, name) => Ok(Some(self.solver.cache.digests(name, &context.dir)?)),
             Place::Stage(_) | Place::Image(_) => Ok(None),
         }
+    }
+
+    fn bring(&mut self, layers: &[(Descriptor, Digest)]) -> Result<(), BuildError> {
+        self.solver.shared.bring(self.solver.cache, layers)
     }
 
     fn base_tree(&mut self) -> Result<Option<ParkedTree>, BuildError> {

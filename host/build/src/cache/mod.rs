@@ -6,11 +6,13 @@
 
 mod content;
 mod digests;
+mod exchange;
 mod key;
 mod record;
 mod upkeep;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use cap_std::fs::Dir;
@@ -20,6 +22,8 @@ use wbuild_store::{Store, StoreError};
 
 pub(crate) use content::{Reader, Selection};
 pub(crate) use digests::DigestCache;
+pub use exchange::{CacheDest, CacheExport, CacheMode, CacheSource, ExportErrors};
+pub(crate) use exchange::{Imported, list_in, package, read_list};
 pub(crate) use key::{Common, Given, Origin, StepKey, copy, run, workdir};
 pub(crate) use record::Record;
 use record::STEPS;
@@ -63,6 +67,11 @@ pub(crate) struct StepCache {
     no_cache: NoCache,
     shared: Arc<Shared>,
     digests: Mutex<BTreeMap<Option<String>, Arc<DigestCache>>>,
+    imported: Imported,
+    /// Layers that a shared cache promised: the number of that cache.
+    lent: Mutex<BTreeMap<Digest, usize>>,
+    /// Whether a shared cache did not give what it promised.
+    lost: AtomicBool,
 }
 
 #[derive(Debug, Default)]
@@ -77,6 +86,8 @@ struct State {
     claimed: BTreeSet<Digest>,
     /// What this build made: its records may be on their way to the disk still.
     made: BTreeMap<Digest, Option<Blob>>,
+    /// Keys that led to something, whoever made it.
+    used: BTreeSet<Digest>,
 }
 
 impl Shared {
@@ -100,7 +111,9 @@ impl Claim {
 
     /// The step is done: who waits for the key gets this.
     pub(crate) fn fulfil(&self, layer: Option<Blob>) {
-        self.shared.lock().made.insert(self.key, layer);
+        let mut state = self.shared.lock();
+        state.made.insert(self.key, layer);
+        state.used.insert(self.key);
     }
 }
 
@@ -112,8 +125,41 @@ impl Drop for Claim {
 }
 
 impl StepCache {
-    pub(crate) fn new(store: &Store, no_cache: NoCache) -> Self {
-        Self { store: store.clone(), no_cache, shared: Arc::default(), digests: Mutex::default() }
+    pub(crate) fn new(store: &Store, no_cache: NoCache, imported: Imported) -> Self {
+        Self {
+            store: store.clone(),
+            no_cache,
+            shared: Arc::default(),
+            digests: Mutex::default(),
+            imported,
+            lent: Mutex::default(),
+            lost: AtomicBool::new(false),
+        }
+    }
+
+    /// The entries of shared caches.
+    pub(crate) fn imported(&self) -> &Imported {
+        &self.imported
+    }
+
+    /// The keys of all that this build found or made.
+    pub(crate) fn keys(&self) -> BTreeSet<Digest> {
+        self.shared.lock().used.clone()
+    }
+
+    /// The number of the shared cache that promised a layer.
+    pub(crate) fn lender(&self, layer: &Digest) -> Option<usize> {
+        self.lent.lock().unwrap_or_else(PoisonError::into_inner).get(layer).copied()
+    }
+
+    /// A shared cache did not give what it promised.
+    pub(crate) fn lose(&self) {
+        self.lost.store(true, Ordering::SeqCst);
+    }
+
+    /// Whether a shared cache did not give what it promised.
+    pub(crate) fn has_lost(&self) -> bool {
+        self.lost.load(Ordering::SeqCst)
     }
 
     /// Looks a step up; where another stage of this build is at the same step, waits for it.
@@ -136,7 +182,13 @@ impl StepCache {
         if self.no_cache.covers(stage) {
             return Ok(Found::Missing(claim));
         }
-        Ok(self.stored(&key)?.map_or(Found::Missing(claim), Found::Layer))
+        let found = match self.stored(&key)? {
+            Some(layer) => Some(layer),
+            None => self.lend(&key)?,
+        };
+        let Some(layer) = found else { return Ok(Found::Missing(claim)) };
+        self.shared.lock().used.insert(key);
+        Ok(Found::Layer(layer))
     }
 
     /// What the store has for a key; `None` where it has nothing, or not the layer that it promises.
@@ -148,6 +200,17 @@ impl StepCache {
             Some(blob) if self.store.size_of(&blob.digest)? == Some(blob.size) => Ok(Some(Some(blob))),
             Some(_) => Ok(None),
         }
+    }
+
+    /// What a shared cache has for a key. Its layer comes when it is needed; the entry is taken over at once.
+    fn lend(&self, key: &Digest) -> Result<Option<Option<Blob>>, StoreError> {
+        let Some((record, source)) = self.imported.get(key) else { return Ok(None) };
+        let layer = record.layer();
+        if let Some(layer) = &layer {
+            self.lent.lock().unwrap_or_else(PoisonError::into_inner).insert(layer.digest, *source);
+        }
+        self.store.put_record(STEPS, key, &record.to_bytes())?;
+        Ok(Some(layer))
     }
 
     /// Writes down what a step made; its blob is in the store.
@@ -166,7 +229,11 @@ impl StepCache {
     pub(crate) fn alias(&self, key: Digest, known: Digest) -> Result<(), StoreError> {
         // A step of this build may be on its way to the disk: then the next build finds it by `known`.
         match self.store.record(STEPS, &known)? {
-            Some(document) => self.store.put_record(STEPS, &key, &document),
+            Some(document) => {
+                self.store.put_record(STEPS, &key, &document)?;
+                self.shared.lock().used.insert(key);
+                Ok(())
+            }
             None => Ok(()),
         }
     }

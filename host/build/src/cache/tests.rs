@@ -48,7 +48,7 @@ fn found(cache: &StepCache, stage: &str, key: Digest) -> Option<Option<Blob>> {
 fn a_layer_is_found_as_long_as_it_is_there() {
     let room = room();
     let key = Digest::of(b"key");
-    let cache = StepCache::new(&room.store, NoCache::Nowhere);
+    let cache = StepCache::new(&room.store, NoCache::Nowhere, Imported::default());
     assert_eq!(found(&cache, "s", key), None);
     let blob = room.remember(key, b"layer");
     assert_eq!(found(&cache, "s", key), Some(Some(blob)));
@@ -65,7 +65,7 @@ fn a_record_that_is_damaged_is_a_miss() {
     let key = Digest::of(b"key");
     room.remember(key, b"layer");
     room.store.put_record(record::STEPS, &key, b"{\"version\":1").unwrap();
-    assert_eq!(found(&StepCache::new(&room.store, NoCache::Nowhere), "s", key), None);
+    assert_eq!(found(&StepCache::new(&room.store, NoCache::Nowhere, Imported::default()), "s", key), None);
 }
 
 #[test]
@@ -79,7 +79,7 @@ fn stages_can_be_kept_from_the_cache() {
         (NoCache::Everywhere, None, None),
         (only_b, Some(Some(blob)), None),
     ] {
-        let cache = StepCache::new(&room.store, no_cache.clone());
+        let cache = StepCache::new(&room.store, no_cache.clone(), Imported::default());
         assert_eq!((found(&cache, "a", key), found(&cache, "b", key)), (a, b), "{no_cache:?}");
     }
 }
@@ -87,7 +87,7 @@ fn stages_can_be_kept_from_the_cache() {
 #[test]
 fn two_stages_at_the_same_step_make_it_once() {
     let room = room();
-    let cache = StepCache::new(&room.store, NoCache::Everywhere);
+    let cache = StepCache::new(&room.store, NoCache::Everywhere, Imported::default());
     let (made, key) = (AtomicU32::new(0), Digest::of(b"key"));
     std::thread::scope(|scope| {
         for stage in ["a", "b", "c"] {
@@ -107,7 +107,7 @@ fn two_stages_at_the_same_step_make_it_once() {
 #[test]
 fn a_step_that_failed_can_be_tried_by_who_waited() {
     let room = room();
-    let cache = StepCache::new(&room.store, NoCache::Nowhere);
+    let cache = StepCache::new(&room.store, NoCache::Nowhere, Imported::default());
     let key = Digest::of(b"key");
     let first = cache.look_up("a", key).unwrap();
     assert!(matches!(first, Found::Missing(_)));

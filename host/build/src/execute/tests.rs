@@ -190,7 +190,7 @@ impl Bench {
         }
     }
 
-    fn build_with(&self, dockerfile: &str, outputs: Vec<Output>) -> Result<Built, BuildError> {
+    fn request(&self, dockerfile: &str, outputs: Vec<Output>) -> (BuildRequest, Wiring) {
         let request = BuildRequest {
             dockerfile: dockerfile.as_bytes().to_vec(),
             dockerfile_name: "Dockerfile".to_owned(),
@@ -212,6 +212,8 @@ impl Bench {
             resolv_conf: b"nameserver 192.0.2.1\n".to_vec(),
             journal_check: JournalCheck::FullWalk,
             no_cache: self.no_cache.clone(),
+            cache_from: Vec::new(),
+            cache_to: Vec::new(),
             policy: Arc::default(),
             annotations: BTreeMap::new(),
             secrets: BTreeMap::new(),
@@ -228,6 +230,11 @@ impl Bench {
             progress: self.seen.clone(),
             cancel: Cancel::default(),
         };
+        (request, wiring)
+    }
+
+    fn build_with(&self, dockerfile: &str, outputs: Vec<Output>) -> Result<Built, BuildError> {
+        let (request, wiring) = self.request(dockerfile, outputs);
         build(&request, &wiring)
     }
 
@@ -472,3 +479,4 @@ fn the_layers_of_a_base_come_when_a_later_stage_needs_them() {
 }
 
 mod caching;
+mod sharing;

@@ -32,7 +32,7 @@ pub(crate) struct Export<'a> {
 /// Writes the image to every output, registries last: what is pushed is complete here, too.
 pub(crate) fn export(
     store: &Store,
-    images: &mut ImageSet<'_>,
+    images: &ImageSet<'_>,
     reporter: &Reporter,
     manifest: &Descriptor,
     tags: &[Reference],

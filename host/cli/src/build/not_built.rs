@@ -17,8 +17,6 @@ const fn flag(name: &'static str, sentence: &'static str) -> Flag {
 }
 
 const FLAGS: &[Flag] = &[
-    flag("cache-from", "there is no build cache yet; every step runs"),
-    flag("cache-to", "there is no build cache yet; every step runs"),
     flag("ssh", "RUN --mount=type=ssh cannot be built yet"),
     flag("provenance", "no attestation is written; leave the flag away"),
     flag("sbom", "no attestation is written; leave the flag away"),

@@ -66,6 +66,10 @@ pub(crate) fn failure(error: &BuildError, source: &Source) -> Failure {
             let failure = Failure::new(class(remote), error.to_string()).because(error.source()).at(at(span));
             remote_hint(failure, remote)
         }
+        BuildError::Cache { source: remote, .. } => {
+            let failure = Failure::new(class(remote), error.to_string()).because(error.source());
+            remote_hint(failure, remote)
+        }
         BuildError::Push { source: remote } => {
             let failure = Failure::new(class(remote), error.to_string()).because(error.source());
             remote_hint(failure, remote)
