@@ -13,13 +13,13 @@ fn callers() -> [Caller; 2] {
 #[test]
 fn a_target_behind_a_symlink_stays_in_the_tree() {
     let text = "FROM base\nRUN ln -s /../../../../../tmp /out && ln -s ../../../../../../etc /up && ln -s /proc/self/root /magic\n\
-        RUN --mount=type=tmpfs,target=/out/planted --mount=type=cache,target=/up/planted touch /out/planted/x /up/planted/x && \
-        test -d /tmp/planted && test -d /etc/planted\n\
-        RUN test ! -e /tmp/planted && test ! -e /etc/planted && touch /done\n";
+        RUN --mount=type=tmpfs,target=/out/wbuild-was-here --mount=type=cache,target=/up/wbuild-was-here touch /out/wbuild-was-here/x /up/wbuild-was-here/x && \
+        test -d /tmp/wbuild-was-here && test -d /etc/wbuild-was-here\n\
+        RUN test ! -e /tmp/wbuild-was-here && test ! -e /etc/wbuild-was-here && touch /done\n";
     for caller in callers() {
         let built = Project::new(&base::busybox().unwrap(), text).unwrap().build(caller).unwrap();
         assert!(built.image.entry("done").unwrap().is_some());
-        for host in ["/tmp/planted", "/etc/planted"] {
+        for host in ["/tmp/wbuild-was-here", "/etc/wbuild-was-here"] {
             assert!(!std::path::Path::new(host).exists(), "{host} was made on the host");
         }
     }
@@ -44,12 +44,15 @@ fn a_source_does_not_leave_where_it_is_looked_up() {
         (format!("source=../../../../../../../..{path}"), ""),
         (format!("source={path}/s"), ""),
         ("source=link/s".to_owned(), ""),
-        ("from=planted,source=/link/s".to_owned(), "RUN ln -s ../../../../../../../../../../..HOST /link\n"),
-        ("from=planted,source=/link".to_owned(), "RUN ln -s /proc/self/root/HOST/s /link\n"),
+        (
+            "from=wbuild-was-here,source=/link/s".to_owned(),
+            "RUN ln -s ../../../../../../../../../../..HOST /link\n",
+        ),
+        ("from=wbuild-was-here,source=/link".to_owned(), "RUN ln -s /proc/self/root/HOST/s /link\n"),
     ] {
         let line = line.replace("HOST", &path);
         let text = format!(
-            "FROM base AS planted\n{line}FROM base\nRUN --mount={source},target=/m cat /m /m/* || true\n"
+            "FROM base AS wbuild-was-here\n{line}FROM base\nRUN --mount={source},target=/m cat /m /m/* || true\n"
         );
         for caller in callers() {
             let project = Project::new(&base::busybox().unwrap(), &text).unwrap();
@@ -70,7 +73,7 @@ fn a_link_that_an_earlier_build_left_in_a_cache_leads_into_the_tree() {
         "FROM base\nRUN --mount=type=cache,target=/c ln -s {path} /c/dir && ln -s ../../../../../../../../..{path}/s /c/file\n"
     );
     let read = "FROM base\nRUN --mount=type=cache,target=/c --mount=type=tmpfs,target=/c/dir/t set -e; ! cat /c/file; ! cat /c/dir/s; \
-        echo planted > /c/dir/new || true\nCOPY --from=base / /all\n";
+        echo wbuild-was-here > /c/dir/new || true\nCOPY --from=base / /all\n";
     for caller in callers() {
         let base = base::busybox().unwrap();
         let mut session = Session::new(caller).unwrap();
@@ -88,7 +91,7 @@ fn a_secret_is_for_the_step_that_names_it() {
         RUN --mount=type=secret,id=S ! cat /run/secrets/S\n\
         RUN --mount=type=secret,id=../s ! cat /run/secrets/s\n\
         RUN --mount=type=secret,id=other,target=/s ! cat /s\n\
-        RUN ! grep -rF hush-hush-hush /proc/self /proc/1 /dev/shm 2>/dev/null && ! env | grep hush && touch /done\n";
+        RUN ! grep -F hush-hush-hush /proc/self/environ /proc/1/environ /proc/self/cmdline /dev/shm/* 2>/dev/null && ! env | grep hush && touch /done\n";
     for caller in callers() {
         let mut session = Session::new(caller).unwrap();
         let dir = Scratch::new("secret").unwrap();

@@ -22,7 +22,7 @@ use wbuild_plan::{
 };
 
 use crate::error::{BuildError, FilesError, Ignored};
-use crate::files::{self, Files, Last};
+use crate::files::{self, Files, Kind, Last};
 use crate::stage::Sources;
 use crate::tree::{Attributes, Tree};
 use cache::{CacheKey, InUse};
@@ -52,6 +52,18 @@ pub(crate) struct MountContext<'a> {
 
 /// Where in its tree a mount's files lie: beside the directories that every tree has.
 const PLACE: &str = "m";
+
+/// Beside it in a tree that lasts.
+const MARK: &str = "may-hold-fifos";
+
+/// How long a mount's tree lasts.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Lifetime {
+    /// As long as the step.
+    Step,
+    /// As long as the store.
+    Store,
+}
 
 /// Prepares the mounts of a RUN, in order.
 pub(crate) fn prepare(
@@ -92,7 +104,8 @@ impl Maker<'_, '_> {
         match &mount.kind {
             RunMountKind::Bind(bind) => {
                 let dir = self.context.scratch.join(format!("mount-{index}"));
-                self.fill(&dir, &bind.from, &bind.source, FileAttributes::default(), span)?;
+                let attributes = FileAttributes::default();
+                self.fill(&dir, &bind.from, &bind.source, attributes, Lifetime::Step, span)?;
                 self.add(span, &bind.target, in_tree(dir), bind.access)
             }
             RunMountKind::Cache(cache) => {
@@ -185,10 +198,8 @@ impl Maker<'_, '_> {
             let mut note = |text: &str| notes.push(text.to_owned());
             let start = &cache.start;
             let from = if is_bare(cache) { &MountFrom::Scratch } else { &start.from };
-            let mut fill = |dir: &Path| {
-                self.fill(dir, from, &start.source, start.attributes, span)?;
-                Ok(())
-            };
+            let mut fill =
+                |dir: &Path| self.fill(dir, from, &start.source, start.attributes, Lifetime::Store, span);
             let used = cache::acquire(store, &key, cache.sharing, cancel, &mut note, &mut fill);
             notes.iter().for_each(|text| (self.note)(text));
             self.mounted.caches.insert(key, used?);
@@ -223,6 +234,7 @@ impl Maker<'_, '_> {
         from: &MountFrom,
         source: &str,
         attributes: FileAttributes,
+        lifetime: Lifetime,
         span: Span,
     ) -> Result<(), BuildError> {
         let name = self.step.name.clone();
@@ -245,6 +257,12 @@ impl Maker<'_, '_> {
         }
         if self.context.cancel.is_cancelled() {
             return Err(BuildError::Cancelled);
+        }
+        if lifetime == Lifetime::Store {
+            // A tree with a FIFO is known as one: a step that is killed cannot say that it left one in the cache, and no step may block on it.
+            let mark = RootPath::new(MARK).unwrap_or_default();
+            tree.make_node(&mark, Kind::Fifo)
+                .map_err(|source| files(FilesError::Write { action: "make", path: mark.clone(), source }))?;
         }
         tree.finish(MtimeRule::Keep).map(drop).map_err(|error| broken(error.into()))
     }
@@ -281,8 +299,18 @@ fn copy(
     place: &RootPath,
     cancel: &Cancel,
 ) -> Result<(), FilesError> {
-    let source = files::resolve(from, path, Last::Follow)?;
-    if files::node(from, &source)?.is_none() {
+    // A path through something that is not there is nothing, too.
+    let found = files::resolve(from, path, Last::Follow).and_then(|source| {
+        let there = files::node(from, &source)?.is_some();
+        Ok((source, there))
+    });
+    let (source, there) = match found {
+        Err(FilesError::Read { path, source, .. }) if source.kind() == std::io::ErrorKind::NotFound => {
+            (path, false)
+        }
+        other => other?,
+    };
+    if !there {
         let ignored = if from.hides(&source) { Ignored::Yes } else { Ignored::No };
         let (written, place) = (written.to_owned(), from.place().to_owned());
         return Err(FilesError::Missing { written, place, ignored });
