@@ -3,6 +3,8 @@
 use std::io::Write;
 use std::path::PathBuf;
 
+use wbuild_policy::Degrade;
+
 use crate::environment::Environment;
 use crate::exit::Exit;
 use crate::failure::Failure;
@@ -18,6 +20,10 @@ pub(crate) struct DoctorArgs {
     /// Directory of the store, as for `wbuild build`
     #[arg(long, value_name = "DIR")]
     root: Option<PathBuf>,
+
+    /// What this policy requires of the host, too
+    #[arg(long, value_name = "FILE|NAME")]
+    policy: Option<String>,
 }
 
 /// How a finding is meant.
@@ -44,6 +50,9 @@ struct Line {
 pub(crate) fn run(args: &DoctorArgs, environment: &Environment) -> Result<(), Failure> {
     let mut lines = mechanisms();
     lines.extend(place(args, environment));
+    if let Some(policy) = &args.policy {
+        lines.extend(required(policy)?);
+    }
     let paint = Paint::for_stdout(environment);
     let mut out = std::io::stdout().lock();
     for line in &lines {
@@ -63,6 +72,30 @@ pub(crate) fn run(args: &DoctorArgs, environment: &Environment) -> Result<(), Fa
         return Ok(());
     }
     Err(Failure::new(Exit::Host, format!("this host lacks what a build needs: {}", missing.join(", "))))
+}
+
+/// What a policy requires, and what enforces the rest of it.
+fn required(policy: &str) -> Result<Vec<Line>, Failure> {
+    let rules = crate::policy::load(policy)?;
+    let missing = crate::policy::missing(&rules);
+    let mut lines: Vec<Line> = missing
+        .into_iter()
+        .map(|(text, degrade)| Line {
+            verdict: if degrade == Degrade::Fail { Verdict::Missing } else { Verdict::Weak },
+            what: format!("policy {policy}"),
+            found: "requires what is not here".to_owned(),
+            meaning: text,
+        })
+        .collect();
+    if lines.is_empty() {
+        lines.push(Line {
+            verdict: Verdict::Good,
+            what: format!("policy {policy}"),
+            found: "every rule can be enforced here (docs/policy.md: by what)".to_owned(),
+            meaning: String::new(),
+        });
+    }
+    Ok(lines)
 }
 
 /// What the kernel offers for running steps.

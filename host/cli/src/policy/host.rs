@@ -11,8 +11,7 @@ pub(crate) fn missing(rules: &Ruleset) -> Vec<(String, Degrade)> {
     let lacks = |what: &str| match what.strip_prefix("landlock>=").and_then(|level| level.parse::<u32>().ok())
     {
         Some(level) => (abi < level).then(|| format!("Landlock's ABI is {abi}")),
-        // What a step cannot do without is tried when it starts, and fails there with its own message.
-        None => None,
+        None => without_notification(),
     };
     let required = rules.host_requirements().into_iter();
     required
@@ -21,6 +20,14 @@ pub(crate) fn missing(rules: &Ruleset) -> Vec<(String, Degrade)> {
             Some((format!("{} is required by {}:{}; {found}", rule.value, rule.file, rule.line), degrade))
         })
         .collect()
+}
+
+/// What the host says of user notification where it cannot be used.
+fn without_notification() -> Option<String> {
+    let finding =
+        wbuild_sys::probe::all().into_iter().find(|finding| finding.mechanism.contains("notification"))?;
+    (finding.verdict == wbuild_sys::probe::Verdict::Missing)
+        .then(|| format!("user notification cannot be used: {}", finding.found))
 }
 
 /// Refuses where a policy requires what the host has not, unless it says that a warning is enough.

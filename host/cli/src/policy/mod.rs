@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use wbuild_policy::{BUILT_IN, Cases, Code};
 
 pub(crate) use file::{failure, load};
-pub(crate) use host::meets;
+pub(crate) use host::{meets, missing};
 
 use crate::exit::Exit;
 use crate::failure::Failure;
