@@ -17,6 +17,12 @@ struct Device {
     number: (u32, u32),
 }
 
+impl Device {
+    fn path(&self) -> String {
+        format!("/dev/{}", String::from_utf8_lossy(self.name))
+    }
+}
+
 /// The devices every container has (OCI runtime specification, "Default Devices").
 const DEVICES: [Device; 5] = [
     Device { name: b"null", number: (1, 3) },
@@ -107,10 +113,7 @@ pub(super) fn open(caller: &Caller<'_>, rest: &[u8], flags: OFlags) -> Result<Ow
         Place::Pts => views.listings.open(ViewKind::Dev, rest, terminal_names(&views.terminals), flags),
         Place::Shm => Err(Errno::NOENT.into()),
         Place::Link(_) => Err(Errno::LOOP.into()),
-        Place::Device(device) => {
-            let path = format!("/dev/{}", String::from_utf8_lossy(device.name));
-            open_device(&path, device.number, flags)
-        }
+        Place::Device(device) => open_device(&device.path(), device.number, flags),
         Place::Tty => open_controlling_terminal(caller, flags),
         Place::Ptmx => open_ptmx(&views.terminals, flags),
         Place::Terminal(number) => open_terminal(&views.terminals, number, flags),
@@ -213,7 +216,24 @@ pub(super) fn stat(caller: &Caller<'_>, rest: &[u8]) -> Result<Statx, Fault> {
         stat.stx_size = if let Place::Link(text) = place { text.len() as u64 } else { 0 };
         stat.stx_blocks = 0;
     }
+    if let Place::Device(device) = place {
+        show_inode_of(device, &mut stat)?;
+    }
     Ok(stat)
+}
+
+/// Gives the stat of a device the inode that fstat tells of the opened one: cp and install copy nothing where the two differ.
+fn show_inode_of(device: &Device, stat: &mut Statx) -> Result<(), Fault> {
+    let opened = match open_device(&device.path(), device.number, OFlags::PATH) {
+        Ok(opened) => opened,
+        // Not in this pod: nobody can open it.
+        Err(Fault::Errno(Errno::NXIO)) => return Ok(()),
+        Err(fault) => return Err(fault),
+    };
+    let real = rustix::fs::statx(&opened, c"", AtFlags::EMPTY_PATH, StatxFlags::BASIC_STATS)?;
+    (stat.stx_dev_major, stat.stx_dev_minor) = (real.stx_dev_major, real.stx_dev_minor);
+    stat.stx_ino = real.stx_ino;
+    Ok(())
 }
 
 fn root_names() -> BTreeMap<Vec<u8>, Shown> {

@@ -34,6 +34,15 @@ static void devices(void) {
         struct stat s;
         if (stat(path, &s)) perror(path);
         else printf("  %s: %o %u,%u\n", path, s.st_mode & S_IFMT, major(s.st_rdev), minor(s.st_rdev));
+        // What cp and install ask: whether the file they opened is the one they looked at.
+        if (i < 5) {
+            struct stat o;
+            int fd = open(path, O_RDONLY);
+            if (fstat(fd, &o)) perror(path);
+            printf("  %s\n", o.st_dev == s.st_dev && o.st_ino == s.st_ino && o.st_mode == s.st_mode
+                && o.st_uid == s.st_uid && o.st_rdev == s.st_rdev ? "the same" : "another");
+            close(fd);
+        }
     }
     int null = open("/dev/null", O_RDWR), zero = open("/dev/zero", O_RDONLY), full = open("/dev/full", O_RDWR);
     T(read(null, b, 8));
