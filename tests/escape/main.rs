@@ -12,3 +12,4 @@ mod policy;
 mod privilege;
 mod shared_trees;
 mod stranger;
+mod wasm;

@@ -49,6 +49,14 @@ const MAKE: &str = r#"(module
     (i32.store (i32.const 4) (i32.const 5))
     (call $exit (call $write (i32.load (i32.const 200)) (i32.const 0) (i32.const 1) (i32.const 8)))))"#;
 
+/// A component that does nothing and succeeds.
+const COMPONENT: &str = r#"(component
+  (core module $module (func (export "run") (result i32) (i32.const 0)))
+  (core instance $instance (instantiate $module))
+  (func $run (result (result)) (canon lift (core func $instance "run")))
+  (instance $exported (export "run" (func $run)))
+  (export "wasi:cli/run@0.2.0" (instance $exported)))"#;
+
 /// Runs for ever.
 const SPIN: &str = r#"(module (memory (export "memory") 1) (func (export "_start") (loop $on (br $on))))"#;
 
@@ -76,6 +84,8 @@ fn built(dockerfile: &str) -> wbuild_tests::project::Built {
         ("cat.wasm", CAT),
         ("answer.wasm", ANSWER),
         ("trap.wasm", TRAP),
+        ("component.wasm", COMPONENT),
+        ("failing.wasm", &COMPONENT.replace("i32.const 0", "i32.const 1")),
         ("make.wasm", MAKE),
         ("spin.wasm", SPIN),
         ("flood.wasm", FLOOD),
@@ -90,11 +100,12 @@ fn a_module_stands_in_a_pipeline_as_a_program_does() {
     let built = built(
         "FROM base\nCOPY *.wasm /bin/\n\
          RUN echo x | cat.wasm | tr x y > /out; answer.wasm; echo $? >> /out\n\
+         RUN component.wasm; echo $? >> /out; failing.wasm; echo $? >> /out\n\
          RUN trap.wasm 2> /trap; echo $? >> /trap\n\
          RUN flood.wasm | head -n 1 > /pipe; spin.wasm & sleep 0.2; kill $!; wait $!; echo $? >> /pipe\n\
          RUN printf '#!/bin/cat.wasm\\n' > /script; chmod +x /script; echo through | /script > /interpreted\n",
     );
-    assert_eq!(built.image.text("out").unwrap(), "y\n42\n");
+    assert_eq!(built.image.text("out").unwrap(), "y\n42\n0\n1\n");
     let trap = built.image.text("trap").unwrap();
     assert!(trap.contains("unreachable") && trap.contains("inner") && trap.ends_with("134\n"), "{trap}");
     assert_eq!(built.image.text("pipe").unwrap(), "yyyyyyy\n143\n");

@@ -8,6 +8,7 @@ use crate::doctor::DoctorArgs;
 use crate::images::{IndexArgs, InspectArgs, PullArgs, PushArgs, VerifyArgs};
 use crate::policy::PolicyArgs;
 use crate::version::VersionArgs;
+use crate::wasm::WasmArgs;
 
 /// Build OCI images from Dockerfiles without a daemon, without root, without any privilege
 #[derive(Debug, Parser)]
@@ -37,4 +38,5 @@ pub(crate) enum Command {
     Doctor(DoctorArgs),
     Policy(PolicyArgs),
     Version(VersionArgs),
+    Wasm(WasmArgs),
 }

@@ -22,6 +22,7 @@ mod progress;
 mod registry;
 mod terminal;
 mod version;
+mod wasm;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -86,6 +87,7 @@ fn run(cli: &Cli, environment: &Environment) -> Result<(), Failure> {
         Command::Doctor(args) => doctor::run(args, environment),
         Command::Policy(args) => policy::run(args),
         Command::Version(args) => version::run(args),
+        Command::Wasm(args) => wasm::run(args, environment),
     }
 }
 

@@ -1,11 +1,13 @@
 //! What a module is, without running it: its kind, what it imports and exports, and what it would need.
 
+use std::os::fd::OwnedFd;
+
 use wasmtime::component::Component;
 use wasmtime::{ExternType, Module};
 use wbuild_monitor::{Metered, ModuleKind};
 
 use crate::compiler::CompileError;
-use crate::engine;
+use crate::{engine, load};
 
 /// What is known of a module.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,21 +22,19 @@ pub struct Inspection {
     pub obstacles: Vec<String>,
 }
 
-/// Looks at a module.
+/// Looks at a module by the code that was compiled from it, so that nothing hostile is parsed here.
 ///
 /// # Errors
-/// It is no module, or a malformed one.
-pub fn inspect(bytes: &[u8]) -> Result<Inspection, CompileError> {
+/// The code is of another engine.
+pub fn inspect(kind: ModuleKind, code: OwnedFd) -> Result<Inspection, CompileError> {
     let refused = |error: wasmtime::Error| {
         let causes: Vec<String> = error.chain().map(ToString::to_string).collect();
         CompileError::Module(causes.join(": "))
     };
-    let kind = ModuleKind::of(bytes)
-        .ok_or_else(|| CompileError::Module("it is no wasm module of a version that is known".into()))?;
     let engine = engine::engine(Metered::No).map_err(refused)?;
     Ok(match kind {
-        ModuleKind::Core => core(&Module::new(&engine, bytes).map_err(refused)?),
-        ModuleKind::Component => component(&engine, &Component::new(&engine, bytes).map_err(refused)?),
+        ModuleKind::Core => core(&load::module(&engine, code).map_err(refused)?),
+        ModuleKind::Component => component(&engine, &load::component(&engine, code).map_err(refused)?),
     })
 }
 

@@ -170,12 +170,9 @@ fn settle(name: &str, ended: Ended, voice: &Voice) -> i32 {
     TRAPPED
 }
 
-/// The names of C are what they are; Rust's lose the hash at their end.
+/// Rust's names as they are written, without the hash at their end; others as they are.
 fn demangled(name: &str) -> String {
-    let hash = name
-        .rsplit_once("::h")
-        .filter(|(_, hash)| hash.len() == 16 && hash.bytes().all(|b| b.is_ascii_hexdigit()));
-    hash.map_or(name, |(name, _)| name).to_owned()
+    format!("{:#}", rustc_demangle::demangle(name))
 }
 
 fn chain(error: &wasmtime::Error) -> String {

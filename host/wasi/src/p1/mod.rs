@@ -12,6 +12,8 @@ mod poll;
 mod stat;
 pub(crate) mod table;
 
+pub(crate) use stat::timespec;
+
 use wasmtime::{Caller, Extern, Linker};
 
 use crate::host::{Exited, Host};

@@ -46,6 +46,10 @@ pub(super) fn open_flags(flags: u32) -> Result<OFlags, Errno> {
 }
 
 /// A `filestat`.
+#[cfg_attr(
+    target_arch = "x86_64",
+    expect(clippy::useless_conversion, reason = "it is 32 bits on other architectures")
+)]
 pub(super) fn encode(stat: &Stat) -> [u8; FILE_STAT] {
     let mut bytes = [0; FILE_STAT];
     let mut put = |at: usize, value: u64| bytes[at..at + 8].copy_from_slice(&value.to_le_bytes());
