@@ -164,10 +164,12 @@ impl Policy {
         self.clauses.iter().any(|clause| !clause.reads.is_open())
     }
 
-    /// True if some rule can deny [`Access::ExecNative`].
+    /// True if some rule can deny [`Access::ExecNative`] or [`Access::ExecModule`].
     #[must_use]
     pub fn restricts_programs(&self) -> bool {
-        self.clauses.iter().any(|clause| clause.native.is_some() || !clause.programs.is_open())
+        self.clauses
+            .iter()
+            .any(|clause| clause.native.is_some() || !clause.programs.is_open() || !clause.modules.is_open())
     }
 
     /// Decides one access; pure and total.

@@ -270,3 +270,11 @@ fn a_case_that_is_decided_otherwise_says_how() {
     assert!(said[0].starts_with("expected allow, it is deny by sources.http.allow"), "{said:?}");
     assert!(said[1].starts_with("expected to be denied by net.default"), "{said:?}");
 }
+
+#[test]
+fn a_rule_on_modules_alone_is_asked_about() {
+    let policy = load("[[step]]\nexec.deny = [\"wasm:/opt/*.wasm\"]\n").unwrap().for_step(RUN);
+    assert!(policy.restricts_programs());
+    assert_eq!(policy.decide(Access::ExecModule(b"/opt/a.wasm")).verdict, Verdict::Deny);
+    assert_eq!(policy.decide(Access::ExecNative(b"/opt/a.wasm")).verdict, Verdict::Allow);
+}
