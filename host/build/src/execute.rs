@@ -89,7 +89,7 @@ fn attempt(
     let solver = Solver::new(request, wiring, reporter, &plan, (&cache, &shared), now);
     let solved = solver.solve();
     // What was learnt of files is true whatever became of the build, whose failure is the one to report.
-    let saved = cache.save();
+    let saved = cache.save(&request.dockerfile_name, now);
     if cache.has_lost() && solved.is_err() && reading == SharedReading::All {
         return Ok(None);
     }

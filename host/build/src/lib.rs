@@ -36,7 +36,7 @@ mod unpack;
 mod users;
 
 pub use cache::{
-    CacheDest, CacheEntry, CacheExport, CacheMode, CacheSource, ExportErrors, NamedImages, NoCache,
+    CacheDest, CacheEntry, CacheExport, CacheMode, CacheSource, Decision, ExportErrors, LastBuild, NamedImages, NoCache,
     PruneLimits, Pruned, cache_entries, prune, verify_blobs,
 };
 pub use check::{Checked, check, outline, targets};

@@ -9,7 +9,7 @@ use wbuild_oci::Digest;
 use wbuild_plan::{Action, Copy, CopyFrom, CopySource, Run, Step};
 use wbuild_store::Downloaded;
 
-use crate::cache::{self, Claim, Common, Found, Given, Origin, Reader, Selection, StepKey};
+use crate::cache::{self, Claim, Common, Found, Given, Inputs, Origin, Reader, Selection, StepKey};
 use crate::epoch::Writer;
 use crate::error::{BuildError, FilesError};
 use crate::files::Files;
@@ -31,6 +31,8 @@ pub(crate) struct Search {
     pub(crate) claims: Vec<Claim>,
     /// The digest of files of the host that are to be copied.
     pub(crate) content: Option<Digest>,
+    /// What was looked for, for explanations.
+    pub(crate) inputs: Inputs,
 }
 
 /// Where the files of a COPY come from, for their times.
@@ -46,6 +48,23 @@ pub(crate) fn writer(copy: &Copy) -> Writer {
 }
 
 impl StageRunner<'_> {
+    /// Where the inputs of a step are written down: the same for the same instruction of the same stage in later builds.
+    pub(crate) fn place(&self, step: &Step) -> Digest {
+        let lines = self.request.dockerfile.split(|byte| *byte == b'\n');
+        let (from, to) = (step.span.start.line.saturating_sub(1), step.span.end.line);
+        let mut text = Vec::new();
+        for (number, line) in (0_u32..).zip(lines) {
+            if (from..to).contains(&number) {
+                text.extend_from_slice(line);
+                text.push(b'\n');
+            }
+        }
+        let name =
+            self.request.tags.first().map_or(self.request.dockerfile_name.as_str(), |tag| tag.repository());
+        let text = Digest::of(&text);
+        Digest::of(format!("{name:?} {:?} {text}", self.stage.name).as_bytes())
+    }
+
     /// Looks the step up by each of its keys.
     pub(crate) fn find(
         &self,
@@ -61,10 +80,12 @@ impl StageRunner<'_> {
             mtimes: self.times.rule(k, writer),
             packing: &packing,
         };
-        let missing = |claim| Lookup::Missing(Search { claims: vec![claim], content: None });
         let one = |key: StepKey| match self.cache.look_up(&self.stage.name, key.digest)? {
             Found::Layer(layer) => Ok(Lookup::Layer(layer)),
-            Found::Missing(claim) => Ok(missing(claim)),
+            Found::Missing(claim) => {
+                let inputs = Inputs::new(key.digest, key.inputs, &[]);
+                Ok(Lookup::Missing(Search { claims: vec![claim], content: None, inputs }))
+            }
         };
         match &step.action {
             Action::Config => Ok(Lookup::Layer(None)),
@@ -126,7 +147,8 @@ impl StageRunner<'_> {
                 Found::Missing(claim) => claims.push(claim),
             }
         }
-        let content = self.select(step, copy, k, sources)?.digest();
+        let selection = self.select(step, copy, k, sources)?;
+        let content = selection.digest();
         let key = cache::copy(common, copy, Origin::Content(content));
         match self.cache.look_up(&self.stage.name, key.digest)? {
             Found::Layer(layer) => {
@@ -137,7 +159,8 @@ impl StageRunner<'_> {
             }
             Found::Missing(claim) => {
                 claims.push(claim);
-                Ok(Lookup::Missing(Search { claims, content: tree.is_none().then_some(content) }))
+                let inputs = Inputs::new(key.digest, key.inputs, &selection.files);
+                Ok(Lookup::Missing(Search { claims, content: tree.is_none().then_some(content), inputs }))
             }
         }
     }

@@ -19,7 +19,7 @@ use wbuild_rootfs::Layer;
 use wbuild_store::{Downloaded, StoreError, Tree as Home};
 
 use crate::background::Background;
-use crate::cache::{Claim, DigestCache, Record, StepCache};
+use crate::cache::{Claim, Decision, DigestCache, Record, StepCache};
 use crate::commit::commit;
 use crate::copy::{Copier, CopyTimes, Fetched, make_dirs};
 use crate::epoch::{Times, Writer};
@@ -241,15 +241,22 @@ impl StageRunner<'_> {
             Lookup::Layer(layer) => {
                 state.image.push(step.history.as_ref(), layer.as_ref(), self.times.created());
                 self.reporter.start(&step.name).cached();
+                self.cache.decide(Decision { step: step.name.clone(), cached: true, reasons: Vec::new() });
                 return Ok(());
             }
             Lookup::Missing(search) => search,
         };
+        let place = self.place(step);
+        let reasons = self.cache.reasons(&self.stage.name, &place, &search.inputs)?;
         let is_linked = matches!(&step.action, Action::Copy(copy) if copy.link == Link::Layer);
         if !is_linked {
             self.ensure_tree(state, sources)?;
         }
         let running = self.reporter.start(&step.name);
+        for reason in &reasons {
+            running.note(&format!("not cached: {reason}"));
+        }
+        self.cache.decide(Decision { step: step.name.clone(), cached: false, reasons });
         let made = if is_linked {
             self.make_linked(step, state, sources, &search, &running)
         } else {
@@ -258,6 +265,8 @@ impl StageRunner<'_> {
         match made {
             Ok(layer) => {
                 state.image.push(step.history.as_ref(), layer.as_ref(), self.times.created());
+                let (store, inputs) = (self.wiring.store.clone(), search.inputs.clone());
+                self.syncs.start(move || inputs.write(&store, &place))?;
                 // The tree gets a layer that was made beside it when a step needs it.
                 if let Some(tree) = state.tree.as_mut().filter(|_| !is_linked) {
                     tree.holds = state.image.layer_count();

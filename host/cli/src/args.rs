@@ -9,6 +9,7 @@ use crate::images::{IndexArgs, InspectArgs, PullArgs, PushArgs, VerifyArgs};
 use crate::policy::PolicyArgs;
 use crate::version::VersionArgs;
 use crate::wasm::WasmArgs;
+use crate::why::WhyArgs;
 
 /// Build OCI images from Dockerfiles without a daemon, without root, without any privilege
 #[derive(Debug, Parser)]
@@ -35,6 +36,7 @@ pub(crate) enum Command {
     #[command(args_override_self = true)]
     Verify(Box<VerifyArgs>),
     Cache(CacheArgs),
+    Why(WhyArgs),
     Doctor(DoctorArgs),
     Policy(PolicyArgs),
     Version(VersionArgs),

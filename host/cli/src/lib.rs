@@ -23,6 +23,7 @@ mod registry;
 mod terminal;
 mod version;
 mod wasm;
+mod why;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -84,6 +85,7 @@ fn run(cli: &Cli, environment: &Environment) -> Result<(), Failure> {
         Command::Index(args) => images::index(args, environment),
         Command::Verify(args) => images::verify(args, environment),
         Command::Cache(args) => cache::run(args, environment),
+        Command::Why(args) => why::run(args, environment),
         Command::Doctor(args) => doctor::run(args, environment),
         Command::Policy(args) => policy::run(args),
         Command::Version(args) => version::run(args),

@@ -7,6 +7,7 @@
 mod content;
 mod digests;
 mod exchange;
+mod explain;
 mod key;
 mod record;
 mod upkeep;
@@ -24,6 +25,8 @@ pub(crate) use content::{Reader, Selection};
 pub(crate) use digests::DigestCache;
 pub use exchange::{CacheDest, CacheExport, CacheMode, CacheSource, ExportErrors};
 pub(crate) use exchange::{Imported, list_in, package, read_list};
+pub(crate) use explain::Inputs;
+pub use explain::{Decision, LastBuild};
 pub(crate) use key::{Common, Given, Origin, StepKey, copy, run, workdir};
 pub(crate) use record::Record;
 use record::STEPS;
@@ -72,6 +75,7 @@ pub(crate) struct StepCache {
     lent: Mutex<BTreeMap<Digest, usize>>,
     /// Whether a shared cache did not give what it promised.
     lost: AtomicBool,
+    decisions: Mutex<Vec<Decision>>,
 }
 
 #[derive(Debug, Default)]
@@ -134,7 +138,27 @@ impl StepCache {
             imported,
             lent: Mutex::default(),
             lost: AtomicBool::new(false),
+            decisions: Mutex::default(),
         }
+    }
+
+    /// Notes what was decided about a step.
+    pub(crate) fn decide(&self, decision: Decision) {
+        self.decisions.lock().unwrap_or_else(PoisonError::into_inner).push(decision);
+    }
+
+    /// Why a step with these inputs is not found; nothing where it was not asked for or never seen before.
+    pub(crate) fn reasons(
+        &self,
+        stage: &str,
+        place: &Digest,
+        inputs: &Inputs,
+    ) -> Result<Vec<String>, StoreError> {
+        if self.no_cache.covers(stage) {
+            return Ok(vec!["--no-cache asks for it".to_owned()]);
+        }
+        let before = Inputs::read(&self.store, place)?;
+        Ok(before.map(|before| inputs.changes_since(&before)).unwrap_or_default())
     }
 
     /// The entries of shared caches.
@@ -252,13 +276,15 @@ impl StepCache {
         Ok(loaded)
     }
 
-    /// Writes down what was learnt of files.
+    /// Writes down what was learnt of files, and what was decided.
     ///
     /// # Errors
     /// [`StoreError::Io`].
-    pub(crate) fn save(&self) -> Result<(), StoreError> {
+    pub(crate) fn save(&self, dockerfile: &str, began: i64) -> Result<(), StoreError> {
         let all = self.digests.lock().unwrap_or_else(PoisonError::into_inner);
-        all.values().try_for_each(|digests| digests.save(&self.store))
+        all.values().try_for_each(|digests| digests.save(&self.store))?;
+        let decisions = self.decisions.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        LastBuild { dockerfile: dockerfile.to_owned(), began, decisions }.write(&self.store)
     }
 }
 

@@ -8,8 +8,8 @@ use std::collections::BTreeSet;
 use wbuild_oci::{Digest, Index, MANIFEST_LIMIT, Manifest};
 use wbuild_store::{Held, Removal, Soundness, Store, StoreError};
 
-use super::digests;
 use super::record::{Record, STEPS};
+use super::{digests, explain};
 
 /// One step that the cache knows.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -144,8 +144,10 @@ fn prune_entries(store: &Store, unused_since: Option<i64>, everything: bool) -> 
             gone += 1;
         }
     }
-    for held in store.record_list(digests::KIND)?.iter().filter(|held| old(held)) {
-        store.remove_record(digests::KIND, &held.digest)?;
+    for kind in [digests::KIND, explain::INPUTS, explain::DECISIONS] {
+        for held in store.record_list(kind)?.iter().filter(|held| old(held)) {
+            store.remove_record(kind, &held.digest)?;
+        }
     }
     Ok(gone)
 }

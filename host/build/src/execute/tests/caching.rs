@@ -183,3 +183,26 @@ fn the_first_failure_ends_the_other_stages() {
     assert!(matches!(failed, BuildError::Step { exit: Exit::Code(7), .. }), "{failed}");
     bench.nothing_is_left();
 }
+
+#[test]
+fn a_miss_says_what_changed() {
+    let bench = Bench::new();
+    let dockerfile = "FROM scratch\nCOPY src /src\nRUN one\n";
+    bench.write("src/f", "x");
+    bench.build(dockerfile);
+    let notes = |bench: &Bench| -> Vec<String> {
+        bench.lines().into_iter().filter(|line| line.starts_with("note not cached")).collect()
+    };
+    assert!(notes(&bench).is_empty(), "a first build has nothing to compare with");
+    bench.write("src/f", "y");
+    bench.build(dockerfile);
+    assert_eq!(
+        notes(&bench),
+        ["note not cached: /src/f changed", "note not cached: the layers below it changed"]
+    );
+    let last = crate::cache::LastBuild::read(&bench.store).unwrap().unwrap();
+    assert_eq!(last.decisions[0].reasons, ["/src/f changed"]);
+    bench.build(dockerfile);
+    let last = crate::cache::LastBuild::read(&bench.store).unwrap().unwrap();
+    assert!(last.decisions.iter().all(|decision| decision.cached));
+}
