@@ -6,3 +6,4 @@
 
 mod kill;
 mod memory;
+mod registry;

@@ -7,6 +7,8 @@
 mod bases;
 mod git;
 mod job;
+mod language;
+mod outputs;
 mod own;
 mod push;
 mod quick;

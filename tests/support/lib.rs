@@ -16,6 +16,7 @@ pub mod layout;
 pub mod oracle;
 pub mod pod;
 pub mod project;
+pub mod proxy;
 pub mod registry;
 pub mod seccomp;
 pub mod session;

@@ -6,9 +6,28 @@ use anyhow::{Context, Result, bail};
 use std::fs;
 use std::io::{Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Child;
 use std::time::{Duration, Instant};
+
+/// Who is let into a secured registry.
+pub const USER: &str = "builder";
+/// The password of [`USER`].
+pub const PASSWORD: &str = "s3cret:pass";
+/// bcrypt of [`PASSWORD`].
+const HTPASSWD: &str = "builder:$2b$05$abcdefghijklmnopqrstuuKqhJSfTIYV1SkiVqP0GjQATd/vnrS1a\n";
+
+/// Makes `NAME.pem` and `NAME.key` in `dir`.
+fn certificate(dir: &Path, name: &str, more: &[&str]) -> Result<()> {
+    let key =
+        ["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2"];
+    let mut openssl = command("openssl", key);
+    openssl
+        .args(more)
+        .args(["-keyout", &format!("{name}.key"), "-out", &format!("{name}.pem")])
+        .current_dir(dir);
+    run(openssl)?.success().map(|_| ())
+}
 
 /// A running registry.
 #[derive(Debug)]
@@ -21,7 +40,33 @@ pub struct Registry {
 impl Registry {
     /// Starts an empty one and waits until it answers.
     pub fn start() -> Result<Self> {
+        Self::start_in(Scratch::new("registry")?, "", "")
+    }
+
+    /// Starts an empty one that speaks HTTPS, with a certificate by [`Registry::authority`], and lets in [`USER`] with [`PASSWORD`].
+    pub fn start_secured() -> Result<Self> {
         let data = Scratch::new("registry")?;
+        let dir = data.path();
+        certificate(
+            dir,
+            "ca",
+            &["-subj", "/CN=test authority", "-addext", "basicConstraints=critical,CA:TRUE"],
+        )?;
+        let subject = ["-subj", "/CN=registry", "-addext", "subjectAltName=IP:127.0.0.1"];
+        let by = ["-addext", "basicConstraints=critical,CA:FALSE", "-CA", "ca.pem", "-CAkey", "ca.key"];
+        certificate(dir, "server", &[&subject[..], &by].concat())?;
+        fs::write(dir.join("htpasswd"), HTPASSWD)?;
+        let tls = format!(", tls: {{certificate: {0}/server.pem, key: {0}/server.key}}", dir.display());
+        let auth = format!("auth: {{htpasswd: {{realm: test, path: {}/htpasswd}}}}\n", dir.display());
+        Self::start_in(data, &tls, &auth)
+    }
+
+    /// The certificate of the authority of [`Registry::start_secured`], in PEM.
+    pub fn authority(&self) -> PathBuf {
+        self.data.path().join("ca.pem")
+    }
+
+    fn start_in(data: Scratch, tls: &str, auth: &str) -> Result<Self> {
         let port = TcpListener::bind("127.0.0.1:0")
             .and_then(|socket| socket.local_addr())
             .context("no free port")?
@@ -30,7 +75,7 @@ impl Registry {
         let storage = data.path().join("data");
         let text = format!(
             "version: 0.1\nlog: {{level: warn}}\nstorage: {{filesystem: {{rootdirectory: {}}}, delete: {{enabled: true}}}}\n\
-             http: {{addr: '127.0.0.1:{port}'}}\n",
+             {auth}http: {{addr: '127.0.0.1:{port}'{tls}}}\n",
             storage.display()
         );
         fs::write(&config, text)?;
@@ -101,7 +146,8 @@ impl Registry {
         let mut answer = [0; 12];
         socket.write_all(b"GET /v2/ HTTP/1.0\r\n\r\n").is_ok()
             && socket.read_exact(&mut answer).is_ok()
-            && answer.ends_with(b"200")
+            // 400 is what an HTTPS server says to this.
+            && (answer.ends_with(b"200") || answer.ends_with(b"400"))
     }
 }
 

@@ -106,14 +106,19 @@ impl Repository {
         }
     }
 
-    /// Takes note that the registry speaks HTTPS; false where that is no news or not to be believed.
-    pub(crate) fn speaks_https(&self) -> bool {
-        match &self.scheme {
-            Scheme::Guessed(https) => !https.swap(true, Ordering::Relaxed),
-            Scheme::Https | Scheme::Http => false,
+    /// Takes note that the registry speaks HTTPS, where that was not told.
+    pub(crate) fn speaks_https(&self) {
+        if let Scheme::Guessed(https) = &self.scheme {
+            https.store(true, Ordering::Relaxed);
         }
     }
 
+    /// Whether nothing but its own answers says how it is spoken to.
+    pub(crate) fn is_guessed(&self) -> bool {
+        matches!(&self.scheme, Scheme::Guessed(_))
+    }
+
+    /// The root of the registry's resources, `/v2/`.
     fn root(&self) -> Url {
         if !self.is_plain() {
             return self.base.clone();

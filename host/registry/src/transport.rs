@@ -127,7 +127,7 @@ impl Transport {
             }
             tracing::debug!(%method, host = url.host_str(), path = url.path(), "request");
             let response = within(ask, self.client(&url).execute(request)).await?;
-            let response = self.in_its_language(ask, response).await?;
+            let response = self.in_its_language(ask, &url, response).await?;
             let status = response.status();
             if status == StatusCode::UNAUTHORIZED && home && !challenged {
                 challenged = true;
@@ -178,16 +178,32 @@ impl Transport {
     }
 
     /// The answer, unless it says that the registry speaks HTTPS and was spoken to over HTTP: Go's servers and nginx answer so.
-    async fn in_its_language(&self, ask: &Ask<'_>, response: Response) -> Result<Response, RegistryError> {
-        if response.status() != StatusCode::BAD_REQUEST || !ask.repository.is_plain() {
+    async fn in_its_language(
+        &self,
+        ask: &Ask<'_>,
+        url: &Url,
+        response: Response,
+    ) -> Result<Response, RegistryError> {
+        // Others may have learnt it since this request went out: its own scheme counts.
+        let in_doubt = ask.repository.is_guessed() && url.scheme() == "http";
+        if response.status() != StatusCode::BAD_REQUEST || !in_doubt {
             return Ok(response);
         }
         let (status, headers) = (response.status(), response.headers().clone());
         let body = bounded_body(ask, response, 1 << 20).await?;
-        let text = String::from_utf8_lossy(&body);
+        let mut text = String::from_utf8_lossy(&body).into_owned();
+        if text.is_empty() {
+            // An answer to HEAD says nothing: the same question again, so that it does.
+            let mut root = url.clone();
+            root.set_path("/v2/");
+            root.set_query(None);
+            let asked = within(ask, self.client(&root).get(root).send()).await?;
+            text = String::from_utf8_lossy(&bounded_body(ask, asked, 1 << 20).await?).into_owned();
+        }
         let mistaken = text.contains("HTTP request to an HTTPS server")
             || text.contains("HTTP request was sent to HTTPS");
-        if mistaken && ask.repository.speaks_https() {
+        if mistaken {
+            ask.repository.speaks_https();
             let (registry, what) = (ask.repository.registry.clone(), ask.what.to_owned());
             return Err(RegistryError::Expired { registry, what, why: "it speaks HTTPS" });
         }
@@ -308,6 +324,10 @@ pub(crate) async fn successful(ask: &Ask<'_>, response: Response) -> Result<Resp
     let status = response.status();
     if status.is_success() {
         return Ok(response);
+    }
+    if status.is_redirection() {
+        // Reading has followed it; an upload goes where its location says and nowhere else.
+        return Err(ask.protocol(format!("it answered {} to what it cannot lead elsewhere", status.as_u16())));
     }
     let registry = ask.repository.registry.clone();
     let what = ask.what.to_owned();

@@ -141,7 +141,8 @@ impl UnionSink for DirectorySink<'_> {
     fn finish(&mut self) -> io::Result<()> {
         // The deepest first: a directory that cannot be written or entered any more is not needed then.
         for (path, mode_bits, mtime) in self.directories.iter().rev() {
-            let dir = self.dir.open_dir(host(path))?;
+            // Not `open_dir`: what that gives is for looking up names only.
+            let dir = self.dir.open(host(path))?;
             rustix::fs::fchmod(&dir, mode(*mode_bits))?;
             rustix::fs::futimens(&dir, &times(*mtime))?;
         }

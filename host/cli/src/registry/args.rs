@@ -10,7 +10,6 @@ use crate::failure::Failure;
 
 /// How registries are reached.
 #[derive(Debug, Default, clap::Args)]
-#[command(next_help_heading = "Registries")]
 pub(crate) struct RegistryArgs {
     /// Look for images there first: `[REGISTRY=][http[s]://]HOST[:PORT][/PATH]`, without REGISTRY for Docker Hub; repeatable
     #[arg(long = "registry-mirror", value_name = "[REGISTRY=]URL")]
