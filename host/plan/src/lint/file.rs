@@ -109,12 +109,11 @@ fn stage_names(linter: &Linter, file: &Dockerfile) {
 }
 
 fn casing(linter: &Linter, file: &Dockerfile) {
-    let stage = |stage: &'_ StageSource| (first_word(&stage.text).to_owned(), stage.span);
     let all: Vec<(String, Place<'_>)> = file
         .stages
         .iter()
         .flat_map(|s| {
-            let from = (stage(s).0, place(s));
+            let from = (first_word(&s.text).to_owned(), place(s));
             let own = s.instructions.iter().map(|i| (i.keyword.clone(), Place::from(i)));
             std::iter::once(from).chain(own)
         })
