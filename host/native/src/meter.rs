@@ -228,15 +228,20 @@ mod tests {
     #[test]
     fn a_process_and_its_children_are_counted() {
         let own = Pid::from_raw(i32::try_from(std::process::id()).unwrap()).unwrap();
-        let mut child =
-            std::process::Command::new("/bin/sh").args(["-c", "sleep 30 & wait"]).spawn().unwrap();
+        let mut child = std::process::Command::new("/bin/sh")
+            .args(["-c", "cat | cat"])
+            .stdin(std::process::Stdio::piped())
+            .stdout(std::process::Stdio::null())
+            .spawn()
+            .unwrap();
         let deadline = Instant::now() + Duration::from_secs(20);
         while Usage::of(own).processes < 2 {
             assert!(Instant::now() < deadline, "{:?}", Usage::of(own));
             std::thread::sleep(Duration::from_millis(5));
         }
         assert!(Usage::of(own).memory > 0);
-        child.kill().unwrap();
+        // Both end with their input.
+        drop(child.stdin.take());
         child.wait().unwrap();
     }
 

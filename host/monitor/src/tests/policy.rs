@@ -11,6 +11,7 @@ use crate::{AccessKind, Errno, Fault, LastLink, Monitor, ViewNode, ViewPath, Vie
 const NONE: RenameFlags = RenameFlags::empty();
 
 /// A tree with a file that rules are about, made before they hold.
+#[expect(clippy::disallowed_methods, reason = "a test makes its tree with std")]
 fn world(policy: Policy) -> World {
     World::with(policy, |root| {
         let fs = root.path().join("fs");

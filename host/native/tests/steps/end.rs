@@ -121,7 +121,7 @@ fn a_fork_storm_ends_when_it_is_cancelled() {
         policy: Policy::default(),
         journal_check: JournalCheck::Off,
     };
-    let engine = NativeEngine { exe: STEP.into(), strategy: None };
+    let engine = NativeEngine { exe: STEP.into(), ..NativeEngine::default() };
     let sink = CancelAtOutput { cancel: Cancel::default(), seen: Mutex::default() };
     let result = engine.run(&spec, &sink, &sink.cancel);
     assert!(matches!(result, Err(EngineError::Cancelled)), "{result:?}");
