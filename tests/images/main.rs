@@ -13,4 +13,5 @@ mod own;
 mod push;
 mod quick;
 mod refusals;
+mod secured;
 mod times;
