@@ -199,7 +199,7 @@ pub enum BuildError {
         /// How the process ended.
         exit: Exit,
         /// What was denied.
-        denials: Denials,
+        denials: Box<Denials>,
         /// The last lines it printed.
         tail: Vec<String>,
     },
@@ -213,9 +213,9 @@ pub enum BuildError {
         /// Which limit, and what was measured.
         reached: ReachedLimit,
         /// The rule that set it.
-        rule: Option<RuleRef>,
+        rule: Option<Box<RuleRef>>,
         /// What was denied before.
-        denials: Denials,
+        denials: Box<Denials>,
         /// The last lines it printed.
         tail: Vec<String>,
     },

@@ -82,7 +82,8 @@ pub(crate) fn run(
     let (name, span, tail) = (step.name.clone(), step.span, running.last_lines());
     let StepRecord { denials, reached } = result.record;
     if let Some(reached) = reached {
-        let rule = context.policy.limit_rule(reached.limit).cloned();
+        let (rule, denials) =
+            (context.policy.limit_rule(reached.limit).cloned().map(Box::new), Box::new(denials));
         return Err(BuildError::PolicyLimit { name, span, reached, rule, denials, tail });
     }
     match result.exit {
@@ -94,7 +95,7 @@ pub(crate) fn run(
             tell(&denials, context.policy.mode(), running);
             Err(BuildError::Step { name, span, exit, tail })
         }
-        exit => Err(BuildError::StepDenied { name, span, exit, denials, tail }),
+        exit => Err(BuildError::StepDenied { name, span, exit, denials: Box::new(denials), tail }),
     }
 }
 

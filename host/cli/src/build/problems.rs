@@ -91,7 +91,7 @@ pub(crate) fn failure(error: &BuildError, source: &Source) -> Failure {
         }
         BuildError::PolicyLimit { span, reached, rule, denials, tail, .. } => {
             let failure = Failure::new(Exit::Limit, error.to_string()).at(at(span));
-            super::denials::limit(failure, *reached, rule.as_ref(), denials, tail)
+            super::denials::limit(failure, *reached, rule.as_deref(), denials, tail)
         }
         BuildError::Cancelled => Failure::new(Exit::Interrupted, "interrupted"),
     }
