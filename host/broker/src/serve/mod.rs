@@ -120,7 +120,9 @@ impl Broker {
             Some(Action::Native) if row.is_some_and(|row| row.asks_for_the_internet(&notice.args)) => {
                 (socket::internet as Handler, Continues::Allowed)
             }
-            Some(Action::Deny { errno, .. }) if row.is_some_and(|row| row.asks_for_the_internet(&notice.args)) => {
+            Some(Action::Deny { errno, .. })
+                if row.is_some_and(|row| row.asks_for_the_internet(&notice.args)) =>
+            {
                 return answer.errno(errno);
             }
             // The filter is made from the same rows, so it does not ask about these.
