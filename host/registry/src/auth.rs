@@ -7,7 +7,7 @@ use crate::challenge::Challenge;
 use crate::credentials::{Credentials, CredentialsError, Found, Login};
 use crate::endpoint::Repository;
 use crate::error::RegistryError;
-use crate::helper::{Helpers, server};
+use crate::keychain::{Helpers, server};
 use crate::transport::{self, Ask, Transport, bounded_body};
 use base64::{Engine, engine::general_purpose::STANDARD};
 use reqwest::Url;
@@ -165,7 +165,7 @@ impl Doorkeeper {
             Ok(answer) => answer.map_err(|error| failed(error.to_string()))?,
             Err(panic) => std::panic::resume_unwind(panic.into_panic()),
         };
-        let login = answer.map(crate::helper::HelperLogin::into_login);
+        let login = answer.map(crate::keychain::HelperLogin::into_login);
         asked.insert(key, login.clone());
         Ok(login)
     }

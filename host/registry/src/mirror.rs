@@ -25,7 +25,7 @@ pub(crate) enum Protocol {
 
 /// An address that is no mirror's.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is not the address of a mirror (expected [https://]host[:port][/path])")]
+#[error("{0:?} is not the address of a mirror (expected a host, with an optional scheme, port and path)")]
 pub struct MirrorError(String);
 
 impl Mirror {

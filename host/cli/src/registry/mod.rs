@@ -4,7 +4,7 @@
 
 mod args;
 mod certificates;
-mod helpers;
+mod programs;
 
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
@@ -27,7 +27,7 @@ use crate::failure::Failure;
 pub(crate) fn client(args: &RegistryArgs, environment: &Environment) -> Result<Client, Failure> {
     let settings = Settings {
         credentials: credentials(environment)?,
-        helpers: Some(Arc::new(helpers::Programs::new(environment))),
+        helpers: Some(Arc::new(programs::Programs::new(environment))),
         roots: roots(environment)?,
         proxies: proxies(environment),
         plain_http: registries(&args.plain_http, "--plain-http")?,
