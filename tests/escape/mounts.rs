@@ -59,7 +59,8 @@ fn a_source_does_not_leave_where_it_is_looked_up() {
             std::os::unix::fs::symlink(&path, project.path().join("link")).unwrap();
             let text = project.try_build(caller, &[]).unwrap().outcome.text();
             assert!(!text.contains("of-the-host"), "{source}: {text}");
-            assert!(text.contains("is not in"), "{source}: {text}");
+            // The cache's key is made first, and it may be what finds that nothing is there.
+            assert!(text.contains("is not in") || text.contains("No such file"), "{source}: {text}");
         }
     }
 }
