@@ -36,8 +36,8 @@ mod unpack;
 mod users;
 
 pub use cache::{
-    CacheDest, CacheEntry, CacheExport, CacheMode, CacheSource, Decision, ExportErrors, LastBuild, NamedImages, NoCache,
-    PruneLimits, Pruned, cache_entries, prune, verify_blobs,
+    CacheDest, CacheEntry, CacheExport, CacheMode, CacheSource, Decision, ExportErrors, LastBuild,
+    NamedImages, NoCache, PruneLimits, Pruned, cache_entries, prune, verify_blobs,
 };
 pub use check::{Checked, check, outline, targets};
 pub use commit::CommitError;

@@ -21,7 +21,7 @@ pub use audit::{AccessKind, Denial, Denials};
 pub use credentials::{Capabilities, Capability, CapabilitySet, Credentials, Ids};
 pub use engine::{
     Cancel, Engine, EngineError, Exit, Limit, LimitedResource, Mount, MountAccess, MountSource, Network,
-    OutputSink, Process, Resources, SecretBytes, ReachedLimit, StepRecord, StepResult, StepSpec, Stream,
+    OutputSink, Process, ReachedLimit, Resources, SecretBytes, StepRecord, StepResult, StepSpec, Stream,
 };
 pub use fault::{Broken, Errno, Fault};
 pub use module::{Determinism, Metered, ModuleCompiler, ModuleKind, ModulePlan, ModuleRequest, ModuleRules};

@@ -118,6 +118,17 @@ impl Journal {
         self.recording.load(Ordering::Acquire)
     }
 
+    /// The paths that were touched so far, with the size of what stood there.
+    pub(crate) fn touched(&self) -> Vec<(RootPath, u64)> {
+        let mut touched = Vec::new();
+        for shard in &self.shards {
+            let shard = shard.read().unwrap_or_else(PoisonError::into_inner);
+            let size = |entry: &Touched| entry.before.as_ref().map_or(0, |before| before.size);
+            touched.extend(shard.iter().map(|(path, entry)| (path.clone(), size(entry))));
+        }
+        touched
+    }
+
     pub(crate) fn start(&self) {
         self.recording.store(true, Ordering::Release);
     }

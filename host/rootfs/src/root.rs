@@ -298,6 +298,29 @@ impl Root {
         &self.journal
     }
 
+    /// By how many bytes the files that were touched have grown since the step began; counted no further than `enough`. Files that are
+    /// open and have lost their names are not counted.
+    #[must_use]
+    pub fn growth(&self, enough: u64) -> u64 {
+        let mut inodes = std::collections::HashSet::new();
+        let mut sum = 0;
+        for (path, before) in self.journal.touched() {
+            // What is gone holds nothing; what cannot be looked at now is looked at the next time.
+            let Ok(Some(fd)) = self.open_path(&path) else { continue };
+            let Ok(stat) = stat_fd(fd.as_fd()) else { continue };
+            if u32::from(stat.stx_mode) & crate::record::S_IFMT == crate::record::S_IFREG
+                && inodes.insert(InodeKey::of(&stat))
+            {
+                // A hole takes no room.
+                sum += stat.stx_size.min(stat.stx_blocks * 512).saturating_sub(before);
+            }
+            if sum > enough {
+                break;
+            }
+        }
+        sum
+    }
+
     /// This process's `/proc/self/fd` (`O_PATH`): a name in it reopens one of our descriptors exactly.
     #[must_use]
     pub fn own_fds(&self) -> BorrowedFd<'_> {

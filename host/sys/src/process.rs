@@ -222,7 +222,11 @@ mod plan;
 /// None in practice: the arguments are constant.
 pub fn let_broken_pipes_kill() -> Result<(), Errno> {
     // SAFETY: SIG_DFL is no function.
-    if unsafe { libc::signal(libc::SIGPIPE, libc::SIG_DFL) } == libc::SIG_ERR { Err(Errno::INVAL) } else { Ok(()) }
+    if unsafe { libc::signal(libc::SIGPIPE, libc::SIG_DFL) } == libc::SIG_ERR {
+        Err(Errno::INVAL)
+    } else {
+        Ok(())
+    }
 }
 
 #[cfg(test)]

@@ -497,7 +497,7 @@ mod tests {
         assert!(context("http://127.0.0.1:8000/ctx.tar").is_ok());
         assert!(context("http://[::1]/ctx.tar").is_ok());
         assert!(refused(&["http://example.org/ctx.tar"]).contains("loopback"));
-        assert!(refused(&["http://127.0.0.1.example.org/ctx.tar"]).contains("loopback"));
+        assert!(refused(&["http://127.0.0.1.test/ctx.tar"]).contains("loopback"));
         assert!(refused(&["ftp://example.org/ctx.tar"]).contains("unknown"));
     }
 
