@@ -17,6 +17,9 @@ use crate::progress::{Reporter, Running};
 use crate::request::NamedContext;
 use crate::transfer::Transfers;
 
+/// By URL and checksum: what came of it, held by whoever is at it.
+type Downloads = BTreeMap<(String, Option<Digest>), Arc<Mutex<Option<Downloaded>>>>;
+
 /// An image of the build.
 pub(crate) struct Resolved {
     pub(crate) image: Image,
@@ -38,7 +41,7 @@ pub(crate) struct ImageSet<'a> {
     /// Held while the layers of an image come: whoever wants the same ones waits.
     fetching: Mutex<BTreeMap<ImageRequest, Arc<Mutex<()>>>>,
     /// What URLs gave in this build.
-    downloads: Mutex<BTreeMap<(String, Option<Digest>), Arc<Mutex<Option<Downloaded>>>>>,
+    downloads: Mutex<Downloads>,
 }
 
 impl<'a> ImageSet<'a> {

@@ -368,6 +368,11 @@ impl Root {
         indexes.into_iter().map(|at| self.guards[at].lock().unwrap_or_else(PoisonError::into_inner)).collect()
     }
 
+    /// As [`Root::guard_names`], for every name there could be.
+    pub(crate) fn guard_every_name(&self) -> Vec<MutexGuard<'_, ()>> {
+        self.guards.iter().map(|guard| guard.lock().unwrap_or_else(PoisonError::into_inner)).collect()
+    }
+
     /// As [`Root::guard_names`], for one name.
     pub(crate) fn guard_name(&self, name: &[u8]) -> [Option<MutexGuard<'_, ()>>; 2] {
         self.guard_names([name, name])

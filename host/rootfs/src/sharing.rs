@@ -82,7 +82,7 @@ impl Sharing {
         self.left().remove(&stat.stx_ino);
     }
 
-    /// Held while names of such inodes are added or replaced.
+    /// Held while the index is brought up to date with names of such inodes that were added, removed or replaced.
     pub(crate) fn alone(&self) -> MutexGuard<'_, ()> {
         self.alone.lock().unwrap_or_else(PoisonError::into_inner)
     }

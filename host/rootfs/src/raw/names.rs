@@ -239,6 +239,8 @@ fn remove(root: &Root, dir: &Dir<'_>, name: &CStr, flags: AtFlags) -> Result<(),
 /// One name of the inode, `path`, is gone; `stat` is older than that.
 fn name_removed(root: &Root, stat: &Statx, path: Option<&RootPath>) {
     let key = InodeKey::of(stat);
+    // Two of its names may go at once: whoever is second has to see it.
+    let _alone = root.sharing().may_hold(stat).then(|| root.sharing().alone());
     if root.own_links(stat) <= 1 || is_directory(stat) {
         if root.is_shared(stat) {
             root.sharing().leave(stat, Left::Removed);

@@ -16,12 +16,12 @@ use wbuild_layer::RootPath;
 use super::Inode;
 use crate::collect::set_mtime;
 use crate::journal::mtime;
-use crate::record::{InodeKey, birth};
+use crate::record::{InodeKey, Scope, birth};
 use crate::root::{Located, Root, stat_at, stat_fd};
 use crate::sharing::Left;
 
-/// Names can move between looking them up and guarding them: so often we look again.
-const TRIES: usize = 64;
+/// Names can move between looking them up and guarding them: so often we look again, and then nothing moves.
+const TRIES: usize = 4;
 
 /// Whether what the file holds is wanted in the copy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,26 +64,25 @@ pub(super) fn successor(root: &Root, inode: &Inode<'_>) -> Result<Option<Own>, E
 /// # Errors
 /// The host's; EBUSY if its names keep moving.
 pub fn own_copy(root: &Root, inode: &Inode<'_>, content: Content) -> Result<Option<Own>, Errno> {
-    if !root.sharing().may_hold(inode.stat) {
+    if inode.scope != Scope::Tree || !root.sharing().may_hold(inode.stat) {
         return Ok(None);
     }
-    for _ in 0..TRIES {
+    for attempt in 0..=TRIES {
+        let everything = (attempt == TRIES).then(|| root.guard_every_name());
         if let Some(left) = root.sharing().left_as(inode.stat) {
             if let (Left::Copied(..), Some(own)) = (&left, successor(root, inode)?) {
                 return Ok(Some(own));
             }
             return nameless_copy(root, inode, content).map(Some);
         }
-        let mut names = root.links().names(&InodeKey::of(inode.stat));
-        if names.is_empty() {
-            match root.locate(inode.fd)? {
-                Located::Tree(path) => names.push(path),
-                Located::Outside(_) => return Ok(None),
-            }
-        }
+        let names = names_of(root, inode)?;
         let last_names: Vec<&[u8]> = names.iter().filter_map(RootPath::file_name).collect();
-        let _guards = root.guard_all(&last_names);
+        let _guards = everything.is_none().then(|| root.guard_all(&last_names));
         let _alone = root.sharing().alone();
+        // A name that came or went since we looked is not guarded, and may be on its way out: the count would be wrong.
+        if root.sharing().left_as(inode.stat).is_some() || names_of(root, inode)? != names {
+            continue;
+        }
         let stat = stat_fd(inode.fd)?;
         if birth(&stat) == birth(inode.stat) && !root.is_shared(&stat) {
             return Ok(None);
@@ -93,6 +92,19 @@ pub fn own_copy(root: &Root, inode: &Inode<'_>, content: Content) -> Result<Opti
         }
     }
     Err(Errno::BUSY)
+}
+
+/// All names of an inode of the tree.
+fn names_of(root: &Root, inode: &Inode<'_>) -> Result<Vec<RootPath>, Errno> {
+    let names = root.links().names(&InodeKey::of(inode.stat));
+    if !names.is_empty() {
+        return Ok(names);
+    }
+    match root.locate(inode.fd)? {
+        Located::Tree(path) => Ok(vec![path]),
+        // It was opened in the tree: whatever this is, it is not written to.
+        Located::Outside(_) => Err(Errno::BUSY),
+    }
 }
 
 /// A name of the inode, in a directory that is open.

@@ -203,6 +203,38 @@ fn threads_that_write_link_and_remove_reach_no_other_tree() {
     }
 }
 
+/// A copy must be made by the names of now: one that came since they were listed may be going when they are counted.
+#[test]
+fn a_name_on_its_way_out_does_not_count() {
+    for place in PLACES {
+        let source = source(place);
+        let before = look(&source);
+        for _ in 0..300 * super::rounds() {
+            let tree = source.linked(place);
+            tree.begin();
+            let done = std::sync::atomic::AtomicBool::new(false);
+            std::thread::scope(|scope| {
+                for number in 0..4 {
+                    let (tree, done) = (&tree, &done);
+                    scope.spawn(move || {
+                        let name = format!("extra-{number}");
+                        while !done.load(std::sync::atomic::Ordering::Relaxed) {
+                            let _ = tree.link("one", &name);
+                            let _ = tree.unlink(&name);
+                        }
+                    });
+                }
+                std::thread::sleep(std::time::Duration::from_micros(500));
+                let opened = tree.open("two", OFlags::WRONLY | OFlags::TRUNC);
+                opened.and_then(|fd| rustix::io::write(&fd, b"bad")).unwrap();
+                done.store(true, std::sync::atomic::Ordering::Relaxed);
+            });
+            tree.finish();
+            assert_eq!(look(&source), before, "{place}");
+        }
+    }
+}
+
 #[test]
 fn a_chain_of_trees_survives_the_first() {
     for place in PLACES {
