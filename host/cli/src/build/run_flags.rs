@@ -109,7 +109,7 @@ impl RunSettings {
                 SecretFrom::Value(value) => value.clone().into_bytes(),
                 SecretFrom::File(path) => {
                     let mut content = Vec::new();
-                    let read = std::fs::File::open(path)
+                    let read = cap_std::fs::File::open_ambient(path, cap_std::ambient_authority())
                         .and_then(|file| file.take(LONGEST + 1).read_to_end(&mut content));
                     read.map_err(|error| {
                         Failure::usage(format!("--secret id={id}: cannot read {}: {error}", path.display()))
