@@ -44,7 +44,7 @@ fn the_transcript_is_what_happens() {
             } else {
                 format!("exit {}", outcome.status.code().unwrap())
             };
-            transcript.push_str(&format!("{stage:<13} {ended:<8} {}", codes.join(", ")).trim_end());
+            transcript.push_str(format!("{stage:<13} {ended:<8} {}", codes.join(", ")).trim_end());
             transcript.push('\n');
         }
     }
