@@ -289,4 +289,5 @@ impl StepCache {
 }
 
 #[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "a test damages a store with std")]
 mod tests;

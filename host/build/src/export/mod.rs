@@ -184,5 +184,4 @@ impl Source for Layers<'_> {
 }
 
 #[cfg(test)]
-#[expect(clippy::disallowed_methods, reason = "a test looks at the host with std")]
 mod tests;

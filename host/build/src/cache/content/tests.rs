@@ -45,9 +45,12 @@ fn set_mode(path: &Path, mode: u32) {
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
 }
 
+/// A change by its name.
+type Change<'a> = (&'a str, &'a dyn Fn(&Context));
+
 #[test]
 fn whatever_a_layer_shows_is_content() {
-    let changes: [(&str, &dyn Fn(&Context)); 10] = [
+    let changes: [Change<'_>; 10] = [
         ("bytes", &|c| std::fs::write(c.at("src/a.c"), "A").unwrap()),
         ("mode", &|c| set_mode(&c.at("src/a.c"), 0o755)),
         ("mode of a directory", &|c| set_mode(&c.at("src/deep"), 0o700)),
@@ -78,7 +81,7 @@ fn whatever_a_layer_shows_is_content() {
 
 #[test]
 fn what_no_layer_shows_is_no_content() {
-    let changes: [(&str, &dyn Fn(&Context)); 4] = [
+    let changes: [Change<'_>; 4] = [
         ("times", &|c| {
             let file = std::fs::File::options().write(true).open(c.at("src/a.c")).unwrap();
             file.set_modified(std::time::UNIX_EPOCH).unwrap();
