@@ -1,6 +1,6 @@
 //! The arguments of `cargo xtask`; each doc comment is the task's help.
 
-use crate::{bench, demo, docs, image, setup, suite, tidy};
+use crate::{bench, conformance, demo, docs, image, setup, suite, tidy};
 use clap::{Parser, Subcommand};
 use std::path::PathBuf;
 
@@ -29,6 +29,8 @@ enum Task {
         /// Only the tests whose name contains this
         name: Option<String>,
     },
+    /// Builds from BuildKit's, Buildah's, kaniko's and makisu's suites, where ../shared/conformance has them
+    Conformance(conformance::Conformance),
     /// Build examples/git inside the restricted pod and push it to a registry on loopback
     Demo {
         /// A busybox image as an ordinary user, to an OCI layout, in seconds
@@ -55,6 +57,7 @@ impl Xtask {
             Task::Docs => docs::write(),
             Task::Test { name } => suite::test(name.as_deref()),
             Task::Soak { name } => suite::soak(name.as_deref()),
+            Task::Conformance(conformance) => conformance.run(),
             Task::Demo { quick: true } => demo::quick(),
             Task::Demo { quick: false } => demo::pod(),
             Task::Image { dir } => image::run(&dir),

@@ -10,6 +10,7 @@
 mod args;
 mod bench;
 mod check;
+mod conformance;
 mod demo;
 mod docs;
 mod image;

@@ -17,27 +17,32 @@ pub(crate) enum For {
     Tests,
     /// `bench`.
     Benches,
+    /// `conformance`.
+    Conformance,
 }
 
 /// Every use.
-pub(crate) const ALL: &[For] = &[For::Compiling, For::Quick, For::Demo, For::Tests, For::Benches];
+pub(crate) const ALL: &[For] =
+    &[For::Compiling, For::Quick, For::Demo, For::Tests, For::Benches, For::Conformance];
 
 /// Package, and why it is needed for these.
 const PACKAGES: &[(&str, &[For], &str)] = &[
     ("gcc", &[For::Compiling], "links the host tools"),
     ("libc6-dev", &[For::Compiling], "the static C library of the wbuild binary"),
-    ("busybox-static", &[For::Quick, For::Tests, For::Benches], "the small base image"),
-    ("runc", &[For::Demo, For::Tests, For::Benches], "runs the restricted pod"),
-    ("docker-registry", &[For::Demo, For::Tests, For::Benches], "the registry on loopback"),
-    ("skopeo", &[For::Demo, For::Tests, For::Benches], "copies images to and from it"),
-    ("umoci", &[For::Demo, For::Tests, For::Benches], "unpacks images"),
-    ("debootstrap", &[For::Demo, For::Tests, For::Benches], "the Debian base image"),
+    ("busybox-static", &[For::Quick, For::Tests, For::Benches, For::Conformance], "the small base image"),
+    ("runc", &[For::Demo, For::Tests, For::Benches, For::Conformance], "runs the restricted pod"),
+    ("docker-registry", &[For::Demo, For::Tests, For::Benches, For::Conformance], "the registry on loopback"),
+    ("skopeo", &[For::Demo, For::Tests, For::Benches, For::Conformance], "copies images to and from it"),
+    ("umoci", &[For::Demo, For::Tests, For::Benches, For::Conformance], "unpacks images"),
+    ("debootstrap", &[For::Demo, For::Tests, For::Benches, For::Conformance], "the Debian base image"),
     ("ca-certificates", &[For::Demo, For::Tests, For::Benches], "carried over into the Debian base image"),
     ("git", &[For::Tests], "tidy reads the list of committed files; the repository that a workload clones"),
     ("musl-tools", &[For::Tests, For::Benches], "the guest programs of the tests"),
     ("golang-go", &[For::Tests], "the static Go program of the workloads"),
     ("util-linux", &[For::Tests], "setpriv runs wbuild as an ordinary user; unshare holds the chroot oracle"),
     ("buildah", &[For::Benches], "the peer of the build bench"),
+    ("zstd", &[For::Conformance], "compresses the base images of the suites"),
+    ("xz-utils", &[For::Conformance], "compresses the base images of the suites"),
     ("proot", &[For::Benches], "the peer of the step bench"),
 ];
 
