@@ -98,11 +98,12 @@ impl Platform {
     }
 
     /// How well an image of platform `offered` suits this one: 0 is exact, larger is a worse fit, `None` cannot run.
-    /// As containerd's `Only`: amd64/v3 also runs v2, v1 and 386; arm64 also runs 32-bit arm; arm/v7 runs v6 and v5.
+    /// As containerd's `Only`: a Windows version that either names has to be the same up to the build; amd64/v3 also runs v2, v1 and 386; arm64 also runs 32-bit arm; arm/v7 runs v6 and v5.
     pub fn rank(&self, offered: &Self) -> Option<usize> {
         let offered = offered.clone().normalised();
         let wanted = self.clone().normalised();
-        if wanted.os != offered.os || (wanted.os == "windows" && wanted.os_version != offered.os_version) {
+        let suits = wanted.os != "windows" || same_build(&wanted.os_version, &offered.os_version);
+        if wanted.os != offered.os || !suits {
             return None;
         }
         wanted.runnable().iter().position(|(architecture, variant)| {
@@ -134,9 +135,20 @@ impl Platform {
     }
 }
 
+/// Whether two Windows versions agree in major, minor and build number; one that is not given agrees with all.
+fn same_build(wanted: &str, offered: &str) -> bool {
+    let build = |version: &str| -> Vec<String> { version.split('.').take(3).map(str::to_owned).collect() };
+    wanted.is_empty() || offered.is_empty() || build(wanted) == build(offered)
+}
+
 impl fmt::Display for Platform {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}", self.os, self.architecture)?;
+        write!(f, "{}", self.os)?;
+        if !self.os_version.is_empty() || !self.os_features.is_empty() {
+            let features: String = self.os_features.iter().map(|feature| format!("+{feature}")).collect();
+            write!(f, "({}{features})", self.os_version)?;
+        }
+        write!(f, "/{}", self.architecture)?;
         if self.variant.is_empty() { Ok(()) } else { write!(f, "/{}", self.variant) }
     }
 }
@@ -144,13 +156,26 @@ impl fmt::Display for Platform {
 impl FromStr for Platform {
     type Err = PlatformError;
 
-    /// Parses `os/architecture[/variant]`, or only an operating system or only an architecture, as containerd does;
+    /// Parses `os[(version[+feature..])]/architecture[/variant]`, or only an operating system or only an architecture, as containerd does;
     /// what is left out is the host's (`linux`, [`Platform::host`]).
     fn from_str(text: &str) -> Result<Self, PlatformError> {
         let malformed = || PlatformError(text.to_owned());
         let valid = |part: &&str| {
             !part.is_empty() && part.bytes().all(|b| b.is_ascii_alphanumeric() || b"_.-".contains(&b))
         };
+        let (text, version) = match text.split_once('(') {
+            None => (text.to_owned(), ""),
+            Some((os, rest)) => {
+                let (version, rest) = rest.split_once(')').ok_or_else(malformed)?;
+                (format!("{os}{rest}"), version)
+            }
+        };
+        let mut version = version.split('+');
+        let os_version = version.next().unwrap_or_default();
+        let os_features: Vec<&str> = version.collect();
+        if !os_features.iter().all(valid) || !(os_version.is_empty() || valid(&os_version)) {
+            return Err(malformed());
+        }
         let parts: Vec<&str> = text.split('/').collect();
         if !parts.iter().all(valid) {
             return Err(malformed());
@@ -166,7 +191,8 @@ impl FromStr for Platform {
             os: os.to_owned(),
             architecture: architecture.to_owned(),
             variant: variant.to_owned(),
-            ..Self::default()
+            os_version: os_version.to_owned(),
+            os_features: os_features.into_iter().map(str::to_owned).collect(),
         };
         Ok(platform.normalised())
     }

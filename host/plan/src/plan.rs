@@ -10,7 +10,7 @@ use crate::globals::{self, HOSTNAME, PROXIES};
 use crate::graph::{Body, Globals, Graph, Node, NodeBase, Source, syntax};
 use crate::lint::{Finding, INVALID_BASE_IMAGE_PLATFORM, Linter, Place, check_file};
 use crate::request::{EpochRule, Images, Request};
-use crate::stage::{Builder, Inheritance, Planned, Setting};
+use crate::stage::{Builder, Inheritance, Planned, Setting, WINDOWS};
 use crate::step::{Base, Plan, Stage, StageId, Wanted};
 use crate::title::Titles;
 
@@ -92,6 +92,10 @@ fn linted(
     let mut stages: Vec<Stage> = done.into_values().map(|p| p.stage).collect();
     if let Some(target) = stages.last_mut() {
         target.config.labels.extend(request.labels.clone());
+        if target.platform.os == WINDOWS {
+            // Only here: what builds the image joins paths with slashes.
+            target.config.working_dir = target.config.working_dir.replace('/', "\\");
+        }
     }
     let hostname = hostname(request, &globals);
     Ok(Plan { stages, hostname, warnings: globals::warnings(file, request), findings: linter.findings() })

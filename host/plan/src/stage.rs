@@ -31,6 +31,9 @@ use crate::value;
 /// `PATH` where an image has none, as in BuildKit.
 const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
+/// The system whose images have other defaults.
+pub(crate) const WINDOWS: &str = "windows";
+
 /// What is the same for all stages of a build.
 pub(crate) struct Setting<'a> {
     pub(crate) escape: char,
@@ -125,9 +128,13 @@ impl<'a> Builder<'a> {
         budget.spend_list(lists.into_iter().flatten().chain(labels).chain(sets), node.source.span)?;
         budget.spend(inherited.scope.size(), node.source.span)?;
         config.on_build.clear();
+        if node.platform.os == WINDOWS {
+            config.working_dir = config.working_dir.replace('\\', "/");
+        }
         let mut env = ImageEnv::new(std::mem::take(&mut config.env));
         let mut scope = inherited.scope;
-        if !env.has("PATH") {
+        // Windows has one of its own.
+        if !env.has("PATH") && node.platform.os != WINDOWS {
             env.set("PATH", DEFAULT_PATH);
         }
         for entry in env.list() {

@@ -22,6 +22,8 @@ fn names_are_normalised() {
         ("linux/armel", "linux/arm/v6"),
         ("linux/i386", "linux/386"),
         ("macos/arm64", "darwin/arm64"),
+        ("windows(10.0.20348.1006)/amd64", "windows(10.0.20348.1006)/amd64"),
+        ("windows(10.0+win32k)/x86_64", "windows(10.0+win32k)/amd64"),
         ("amd64", "linux/amd64"),
         ("riscv64", "linux/riscv64"),
     ] {
@@ -33,7 +35,19 @@ fn names_are_normalised() {
 
 #[test]
 fn malformed_ones_are_refused() {
-    for text in ["", "/", "linux/", "/amd64", "linux//v7", "a/b/c/d", "linux/amd 64", "linux/ämd64"] {
+    for text in [
+        "windows(10/amd64",
+        "windows(1 0)/amd64",
+        "windows(1+)/amd64",
+        "",
+        "/",
+        "linux/",
+        "/amd64",
+        "linux//v7",
+        "a/b/c/d",
+        "linux/amd 64",
+        "linux/ämd64",
+    ] {
         assert_eq!(text.parse::<Platform>(), Err(PlatformError(text.to_owned())));
     }
 }
@@ -71,4 +85,12 @@ fn what_is_offered_need_not_be_normal() {
     let offered =
         Platform { os: "linux".to_owned(), architecture: "x86_64".to_owned(), ..Platform::default() };
     assert_eq!(parse("linux/amd64").rank(&offered), Some(0));
+}
+
+#[test]
+fn a_windows_version_chooses_up_to_the_build_number() {
+    let suits = |wanted, offered| parse(wanted).rank(&parse(offered)).is_some();
+    assert!(suits("windows/amd64", "windows(10.0.20348.1006)/amd64"));
+    assert!(suits("windows(10.0.20348.1006)/amd64", "windows(10.0.20348.2)/amd64"));
+    assert!(!suits("windows(10.0.20348.1006)/amd64", "windows(10.0.17763.1)/amd64"));
 }

@@ -346,3 +346,16 @@ fn a_plan_cannot_grow_without_bound() {
     (1..2_000).for_each(|i| _ = writeln!(deep, "FROM s{} AS s{i}", i - 1));
     assert!(show(&deep, &request()).contains("needs more than"));
 }
+
+#[test]
+fn windows_images_have_its_separators_and_no_path_of_ours() {
+    let request = Request { platform: "windows(10.0.20348.1006)/amd64".parse().unwrap(), ..request() };
+    let plan = build(
+        "FROM scratch\nARG TARGETPLATFORM\nWORKDIR app\nWORKDIR x\nLABEL p=$TARGETPLATFORM\n",
+        &request,
+    );
+    let config = &plan.unwrap().stages[0].config;
+    assert_eq!(config.working_dir, "\\app\\x");
+    assert_eq!(config.labels["p"], "windows(10.0.20348.1006)/amd64");
+    assert!(config.env.is_empty());
+}
