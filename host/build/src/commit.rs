@@ -37,3 +37,12 @@ pub(crate) fn commit(
     })?;
     Ok(blob)
 }
+
+/// The layer of no change at all.
+pub(crate) fn empty(store: &Store, packing: Packing) -> Result<Blob, CommitError> {
+    let ingest = store.ingest(Expected::hashed_by_writer())?;
+    let nothing = |_: &RootPath| -> io::Result<File> { Err(io::ErrorKind::NotFound.into()) };
+    let (ingest, blob) = write_layer(&ChangeSet::default(), nothing, packing, Threads::exactly(1), ingest)?;
+    ingest.commit_as(blob.digest)?;
+    Ok(blob)
+}

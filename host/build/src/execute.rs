@@ -98,7 +98,8 @@ fn attempt(
     permission.made(&growing)?;
     let running = reporter.start("exporting to image");
     let times = Times::new(target.epoch, now);
-    let (manifest, config) = growing.write(
+    let image = growing.clone().with_a_layer(&wiring.store, request.packing, times.created())?;
+    let (manifest, config) = image.write(
         &wiring.store,
         &target.config,
         target.author.as_deref(),

@@ -4,12 +4,14 @@
 
 use std::collections::BTreeMap;
 
-use wbuild_layer::Blob;
+use wbuild_layer::{Blob, Packing};
 use wbuild_oci::{
     Compression, Descriptor, Digest, Execution, History, ImageConfig, Manifest, Platform, Time, media,
 };
 use wbuild_plan::{HISTORY_COMMENT, LayerKind};
 use wbuild_store::{Image, Store, StoreError};
+
+use crate::error::BuildError;
 
 /// A stage's image while it grows.
 #[derive(Clone, Debug)]
@@ -83,6 +85,26 @@ impl Growing {
             self.config.rootfs.diff_ids.push(layer.diff_id);
             self.layers.push(layer.descriptor());
         }
+    }
+
+    /// The same; without files, with an empty layer: image-spec's manifest has at least one, and there are tools that refuse one
+    /// without.
+    pub(crate) fn with_a_layer(
+        mut self,
+        store: &Store,
+        packing: Packing,
+        created: Time,
+    ) -> Result<Self, BuildError> {
+        if self.layers.is_empty() {
+            let blob = crate::commit::empty(store, packing).map_err(|error| BuildError::Tree {
+                name: "the empty layer of an image without files".to_owned(),
+                source: Box::new(error.into()),
+            })?;
+            let created_by = "# an image has at least one layer".to_owned();
+            let history = wbuild_plan::History { created_by, layer: LayerKind::Layer };
+            self.push(Some(&history), Some(&blob), created);
+        }
+        Ok(self)
     }
 
     /// Puts manifest and config into the store; returns the manifest and the config's descriptor.
