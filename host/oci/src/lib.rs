@@ -1,4 +1,5 @@
-//! OCI names and documents: digests, descriptors, manifests, configs, references, platforms.
+//! OCI names and documents: digests, descriptors, manifests, configs, references, platforms, and git
+//! repositories as sources name them.
 //!
 //! Everything here is a value: no file, no network, no clock. Documents are written in exactly the form BuildKit
 //! writes them (field order, escapes, which empty fields are left out), because their bytes are their names.
@@ -11,6 +12,7 @@
 mod config;
 mod descriptor;
 mod digest;
+pub mod git;
 mod index;
 mod json;
 mod manifest;
@@ -22,6 +24,7 @@ mod time;
 pub use config::{Execution, Healthcheck, History, ImageConfig, RootFs};
 pub use descriptor::Descriptor;
 pub use digest::{Digest, DigestError, Hasher};
+pub use git::{GitDir, GitLogin, GitSource, GitSourceError, GitTimes, GitTransport, Pinning, Submodules};
 pub use index::{Index, Layout};
 pub use json::DocumentError;
 pub use manifest::Manifest;

@@ -9,8 +9,10 @@ use futures_util::stream::{self, StreamExt, TryStreamExt};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::{OwnedMutexGuard, Semaphore, SemaphorePermit};
-use wbuild_oci::{Descriptor, Digest, Platform, Reference};
-use wbuild_store::{BoxFuture, Image, Progress, Pushed, Remote, RemoteError, Store, StoreError};
+use wbuild_oci::{Descriptor, Digest, GitSource, Platform, Reference};
+use wbuild_store::{
+    Admit, BoxFuture, GitFound, Image, Progress, Pushed, Remote, RemoteError, Store, StoreError,
+};
 
 const PARALLEL: usize = 4;
 
@@ -20,7 +22,7 @@ const LONGEST: u64 = 64 << 30;
 /// A client for any number of registries. Its futures need a tokio runtime.
 pub struct Client {
     pub(crate) settings: Settings,
-    pub(crate) transport: Transport,
+    pub(crate) transport: Arc<Transport>,
     turns: Semaphore,
     /// One lock for each blob that is being fetched.
     fetching: Mutex<HashMap<Digest, Arc<tokio::sync::Mutex<()>>>>,
@@ -36,7 +38,7 @@ impl Client {
     /// # Errors
     /// [`RegistryError::Setup`] for certificates or proxies that cannot be used.
     pub fn new(settings: Settings) -> Result<Self, RegistryError> {
-        let transport = Transport::new(&settings)?;
+        let transport = Arc::new(Transport::new(&settings)?);
         let parallel = if settings.parallel == 0 { PARALLEL } else { settings.parallel };
         Ok(Self {
             settings,
@@ -205,6 +207,20 @@ impl Remote for Client {
             let crate::Downloaded { digest, size, last_modified, .. } = gave;
             Ok(wbuild_store::Downloaded { digest, size, last_modified })
         })
+    }
+
+    fn git_find<'a>(&'a self, source: &'a GitSource) -> BoxFuture<'a, Result<GitFound, RemoteError>> {
+        Box::pin(self.find_commit(source))
+    }
+
+    fn git_checkout<'a>(
+        &'a self,
+        store: &'a Store,
+        source: &'a GitSource,
+        found: &'a GitFound,
+        admit: Arc<Admit>,
+    ) -> BoxFuture<'a, Result<Digest, RemoteError>> {
+        Box::pin(self.check_out(store, source, found, admit))
     }
 
     fn push<'a>(

@@ -2,7 +2,7 @@
 //!
 //! Plain values, filled by `cli` from flags and the environment; nothing is read here.
 
-use crate::{Credentials, Helpers, Mirror};
+use crate::{Credentials, GitLogins, Helpers, Mirror};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
@@ -27,6 +27,8 @@ pub struct Settings {
     pub roots: Roots,
     /// Proxies; never used for loopback.
     pub proxies: Proxies,
+    /// Logins for git servers.
+    pub git: GitLogins,
     /// How long to wait and how often to try.
     pub patience: Patience,
     /// How many blobs are transferred at once; 0 is the default of 4.

@@ -47,8 +47,8 @@ pub use ingest::{Expected, Ingest};
 pub use layout::{LayoutSource, Pick};
 pub use names::Named;
 pub use remote::{
-    BoxFuture, Downloaded, ErrorClass, Image, Progress, Pushed, Remote, RemoteError, Silent, Transfer,
-    TransferKind,
+    Admit, BoxFuture, Downloaded, ErrorClass, GitFound, Image, Progress, Pushed, Remote, RemoteError, Silent,
+    Transfer, TransferKind,
 };
 pub use tree::Tree;
 pub use upkeep::{Held, Removal, Soundness};

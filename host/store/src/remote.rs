@@ -4,8 +4,8 @@
 //! no environment; credentials stay inside it and appear in no error.
 
 use crate::{Store, StoreError};
-use std::{error::Error, fmt, future::Future, pin::Pin};
-use wbuild_oci::{Descriptor, Digest, ImageConfig, Manifest, Platform, Reference, Time};
+use std::{error::Error, fmt, future::Future, pin::Pin, sync::Arc};
+use wbuild_oci::{Descriptor, Digest, GitSource, ImageConfig, Manifest, Platform, Reference, Time};
 
 /// A boxed future, for traits that are used as objects.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -58,6 +58,19 @@ pub trait Remote: Send + Sync {
         progress: &'a dyn Progress,
     ) -> BoxFuture<'a, Result<Downloaded, RemoteError>>;
 
+    /// Finds the commit that a git source names now; a commit's id in full is not looked up.
+    fn git_find<'a>(&'a self, source: &'a GitSource) -> BoxFuture<'a, Result<GitFound, RemoteError>>;
+
+    /// Puts the files of a commit that was found into `store`, as an uncompressed tar, unless they are there; answers its digest.
+    /// `admit` is asked before the repository of a submodule is spoken to.
+    fn git_checkout<'a>(
+        &'a self,
+        store: &'a Store,
+        source: &'a GitSource,
+        found: &'a GitFound,
+        admit: Arc<Admit>,
+    ) -> BoxFuture<'a, Result<Digest, RemoteError>>;
+
     /// Pushes the image or index `manifest` of `store` under every name in `to`, what it is made of first. A blob that
     /// the repository has already, or that can be mounted from another repository of the same registry, is not sent.
     /// The names are returned in their order.
@@ -68,6 +81,20 @@ pub trait Remote: Send + Sync {
         to: &'a [Reference],
         progress: &'a dyn Progress,
     ) -> BoxFuture<'a, Result<Vec<Pushed>, RemoteError>>;
+}
+
+/// Says whether the repository at this URL may be fetched, at this commit; why not.
+pub type Admit = dyn Fn(&str, &str) -> Result<(), String> + Send + Sync;
+
+/// What a git source names.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GitFound {
+    /// The commit's id in full. Where it was given by its id, it may be that of a tag.
+    pub commit: String,
+    /// The annotated tag that leads to it.
+    pub tag: Option<String>,
+    /// The branch or tag, in full.
+    pub reference: Option<String>,
 }
 
 /// What a URL gave; the content is in the store under its digest.

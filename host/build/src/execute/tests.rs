@@ -131,6 +131,23 @@ impl Remote for Registry {
         unreachable!("no URL is asked for")
     }
 
+    fn git_find<'a>(
+        &'a self,
+        _: &'a wbuild_oci::GitSource,
+    ) -> BoxFuture<'a, Result<wbuild_store::GitFound, RemoteError>> {
+        unreachable!("no git repository is asked for")
+    }
+
+    fn git_checkout<'a>(
+        &'a self,
+        _: &'a Store,
+        _: &'a wbuild_oci::GitSource,
+        _: &'a wbuild_store::GitFound,
+        _: Arc<wbuild_store::Admit>,
+    ) -> BoxFuture<'a, Result<wbuild_oci::Digest, RemoteError>> {
+        unreachable!("no git repository is asked for")
+    }
+
     fn push<'a>(
         &'a self,
         _: &'a Store,
