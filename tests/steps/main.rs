@@ -6,6 +6,7 @@
 
 mod attributes;
 mod bytecode;
+mod evidence;
 mod examples;
 mod mounts;
 mod processes;

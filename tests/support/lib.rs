@@ -14,6 +14,7 @@ pub mod image;
 pub mod job;
 pub mod layout;
 pub mod oracle;
+pub mod oracles;
 pub mod pod;
 pub mod project;
 pub mod proxy;

@@ -9,6 +9,7 @@ use wbuild_plan::{ContextKind, Request, Wanted};
 use crate::cache::{Imported, NoCache, StepCache};
 use crate::epoch::Times;
 use crate::error::BuildError;
+use crate::evidence::{self, AuditLine, Ledger};
 use crate::export::export;
 use crate::images::ImageSet;
 use crate::permission::Permission;
@@ -23,14 +24,50 @@ use crate::solve::Solver;
 /// See [`BuildError`]. Trees and scratch directories are gone in any case; blobs of steps that were done stay.
 pub fn build(request: &BuildRequest, wiring: &Wiring) -> Result<Built, BuildError> {
     let reporter = Reporter::new(Arc::clone(&wiring.progress));
-    if let Some(built) = attempt(request, wiring, &reporter, SharedReading::All)? {
+    let ledger = Ledger::new(&request.auditing);
+    ledger.say(&first_line(request));
+    let built = again(request, wiring, &reporter, &ledger);
+    ledger.say(&match &built {
+        Ok(built) => AuditLine::End { result: "built", manifest: Some(built.manifest.digest), error: None },
+        Err(error) => AuditLine::End { result: "failed", manifest: None, error: Some(error.to_string()) },
+    });
+    built
+}
+
+/// The first line of an audit.
+fn first_line(request: &BuildRequest) -> AuditLine {
+    AuditLine::Build {
+        schema: AuditLine::SCHEMA,
+        builder: format!("wbuild {}", env!("CARGO_PKG_VERSION")),
+        started: evidence::time(seconds_now()),
+        dockerfile: request.dockerfile_name.clone(),
+        dockerfile_digest: wbuild_oci::Digest::of(&request.dockerfile),
+        target: request.target.clone(),
+        policy: evidence::used_policy(&request.policy),
+    }
+}
+
+/// Seconds since 1970.
+fn seconds_now() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    since.map_or(0, |since| i64::try_from(since.as_secs()).unwrap_or(0))
+}
+
+/// A try with the shared caches, and one without them where they did not keep their word.
+fn again(
+    request: &BuildRequest,
+    wiring: &Wiring,
+    reporter: &Reporter,
+    ledger: &Ledger,
+) -> Result<Built, BuildError> {
+    if let Some(built) = attempt(request, wiring, reporter, ledger, SharedReading::All)? {
         return Ok(built);
     }
     reporter.warn(
         None,
         "a cache did not give a layer that it lists: the build begins again without --cache-from",
     );
-    attempt(request, wiring, &reporter, SharedReading::Nothing)?
+    attempt(request, wiring, reporter, ledger, SharedReading::Nothing)?
         .ok_or(BuildError::Unplanned { what: "a layer of a cache" })
 }
 
@@ -46,6 +83,7 @@ fn attempt(
     request: &BuildRequest,
     wiring: &Wiring,
     reporter: &Reporter,
+    ledger: &Ledger,
     reading: SharedReading,
 ) -> Result<Option<Built>, BuildError> {
     // The first failure ends the other stages, and only them.
@@ -80,13 +118,11 @@ fn attempt(
         reporter.warn(Some(finding.span), &format!("{}: {}", finding.rule.name, finding.detail));
     }
     warn_of_unknown_stages(request, &file, reporter);
-    let now = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .map_or(0, |since| i64::try_from(since.as_secs()).unwrap_or(0));
+    let now = seconds_now();
     let shared = SharedCaches { request, store: &wiring.store, images: &images, reporter };
     let imported = if reading == SharedReading::All { shared.import() } else { Imported::default() };
     let cache = StepCache::new(&wiring.store, request.no_cache.clone(), imported);
-    let solver = Solver::new(request, wiring, reporter, &plan, (&cache, &shared), now);
+    let solver = Solver::new(request, wiring, reporter, &plan, (&cache, &shared), (ledger, now));
     let solved = solver.solve();
     // What was learnt of files is true whatever became of the build, whose failure is the one to report.
     let saved = cache.save(&request.dockerfile_name, now);

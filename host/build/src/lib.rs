@@ -15,6 +15,7 @@ mod copy;
 mod deliver;
 mod epoch;
 mod error;
+mod evidence;
 mod execute;
 mod export;
 mod files;
@@ -44,6 +45,10 @@ pub use commit::CommitError;
 pub use compare::{Difference, Place, compare};
 pub use deliver::Delivery;
 pub use error::{BuildError, FilesError, Ignored};
+pub use evidence::{
+    AccountedDenial, Audit, AuditLine, Auditing, Executed, FileSet, Files as AccountedFiles, Host,
+    ListedFile, Rule, StepAccount, StepExit, StepLimit, UsedPolicy, Written, policy_digest,
+};
 pub use execute::build;
 pub use permission::{DeniedLine, denied_by};
 pub use progress::{Event, Outcome, Progress, Vertex};
@@ -54,6 +59,6 @@ pub use run::HOSTNAME;
 pub use tree::TreeError;
 pub use unpack::{Contents, unpack_context};
 pub use wbuild_layer::{Compression, LevelError, Packing, ReadError};
-pub use wbuild_monitor::{Cancel, Errno, Limit, LimitedResource, SecretBytes, Stream};
+pub use wbuild_monitor::{Cancel, Errno, EvidenceDetail, Limit, LimitedResource, SecretBytes, Stream};
 pub use wbuild_plan::{RunNetwork, ram_in_bytes};
 pub use wbuild_rootfs::MaterialiseError;

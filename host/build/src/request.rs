@@ -18,6 +18,7 @@ use wbuild_policy::Ruleset;
 use wbuild_store::{LayoutSource, Pick, Pushed, Remote, Store};
 
 use crate::cache::{CacheExport, CacheSource, NoCache};
+use crate::evidence::Auditing;
 use crate::progress::Progress;
 
 /// One build.
@@ -74,6 +75,8 @@ pub struct BuildRequest {
     pub cache_to: Vec<CacheExport>,
     /// What the build and its steps may do.
     pub policy: Arc<Ruleset>,
+    /// What is recorded of the steps, and who gets it.
+    pub auditing: Auditing,
 }
 
 /// What times are held to.

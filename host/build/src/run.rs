@@ -18,6 +18,7 @@ use wbuild_policy::{Mode, Policy, Ruleset, StepName};
 use wbuild_rootfs::Owner;
 
 use crate::error::BuildError;
+use crate::evidence::Ledger;
 use crate::mounts::Mounted;
 use crate::mounts::secrets::Masked;
 use crate::progress::Running;
@@ -45,6 +46,7 @@ pub(crate) struct RunContext<'a> {
     pub(crate) limits: &'a [Limit],
     pub(crate) shm_size: Option<u64>,
     pub(crate) policy: Policy,
+    pub(crate) ledger: &'a Ledger,
 }
 
 /// Runs the step and returns what it changed.
@@ -63,6 +65,7 @@ pub(crate) fn run(
         mtimes: context.mtimes,
         policy: context.policy.clone(),
         journal_check: context.journal_check,
+        evidence: context.ledger.detail(),
         resources: resources(run, context),
     };
     make_dir(context, "step")?;
@@ -73,6 +76,8 @@ pub(crate) fn run(
         EngineError::Cancelled => BuildError::Cancelled,
         source => BuildError::Engine { name: step.name.clone(), span: step.span, source: Box::new(source) },
     })?;
+    let secrets: Vec<String> = context.mounted.secrets.iter().map(|given| given.id.clone()).collect();
+    context.ledger.ran(step, result.exit, &result.record, &secrets);
     for note in &result.notes {
         running.note(note);
     }
@@ -80,7 +85,7 @@ pub(crate) fn run(
         return Err(BuildError::Cancelled);
     }
     let (name, span, tail) = (step.name.clone(), step.span, running.last_lines());
-    let StepRecord { denials, reached } = result.record;
+    let StepRecord { denials, reached, .. } = result.record;
     if let Some(reached) = reached {
         let (rule, denials) =
             (context.policy.limit_rule(reached.limit).cloned().map(Box::new), Box::new(denials));

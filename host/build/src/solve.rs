@@ -13,6 +13,7 @@ use crate::background::Background;
 use crate::cache::StepCache;
 use crate::epoch::Times;
 use crate::error::BuildError;
+use crate::evidence::Ledger;
 use crate::image::Growing;
 use crate::images::ImageSet;
 use crate::progress::Reporter;
@@ -54,6 +55,7 @@ pub(crate) struct Solver<'a> {
     pub(crate) images: &'a ImageSet<'a>,
     pub(crate) cache: &'a StepCache,
     pub(crate) shared: &'a SharedCaches<'a>,
+    pub(crate) ledger: &'a Ledger,
     now: i64,
     board: Mutex<Board>,
     changed: Condvar,
@@ -72,7 +74,7 @@ impl<'a> Solver<'a> {
         reporter: &'a Reporter,
         plan: &'a Plan,
         (cache, shared): (&'a StepCache, &'a SharedCaches<'a>),
-        now: i64,
+        (ledger, now): (&'a Ledger, i64),
     ) -> Self {
         Self {
             request,
@@ -82,6 +84,7 @@ impl<'a> Solver<'a> {
             images: shared.images,
             cache,
             shared,
+            ledger,
             now,
             board: Mutex::default(),
             changed: Condvar::new(),
@@ -187,6 +190,7 @@ impl<'a> Solver<'a> {
             syncs: Arc::clone(&self.syncs),
             stage,
             cache: self.cache,
+            ledger: self.ledger,
             request: self.request,
             is_proxy: &is_proxy,
             now: self.now,

@@ -24,6 +24,7 @@ use crate::commit::commit;
 use crate::copy::{Copier, CopyTimes, Fetched, make_dirs};
 use crate::epoch::{Times, Writer};
 use crate::error::{BuildError, FilesError};
+use crate::evidence::{Ended, Ledger};
 use crate::files::Files;
 use crate::image::Growing;
 use crate::mounts::secrets::Given;
@@ -208,6 +209,7 @@ pub(crate) struct StageRunner<'a> {
     pub(crate) syncs: Arc<Background>,
     pub(crate) stage: &'a Stage,
     pub(crate) cache: &'a StepCache,
+    pub(crate) ledger: &'a Ledger,
     pub(crate) request: &'a BuildRequest,
     /// Names that are the build's proxy arguments.
     pub(crate) is_proxy: &'a (dyn Fn(&str) -> bool + Sync),
@@ -241,6 +243,7 @@ impl StageRunner<'_> {
             Lookup::Layer(layer) => {
                 state.image.push(step.history.as_ref(), layer.as_ref(), self.times.created());
                 self.reporter.start(&step.name).cached();
+                self.ledger.cached(self.stage, step);
                 self.cache.decide(Decision { step: step.name.clone(), cached: true, reasons: Vec::new() });
                 return Ok(());
             }
@@ -257,11 +260,17 @@ impl StageRunner<'_> {
             running.note(&format!("not cached: {reason}"));
         }
         self.cache.decide(Decision { step: step.name.clone(), cached: false, reasons });
+        let began = Instant::now();
+        self.ledger.begin(self.stage, step);
         let made = if is_linked {
             self.make_linked(step, state, sources, &search, &running)
         } else {
             self.make(step, state, sources, &search, &running)
         };
+        let ended = if made.is_ok() { Ended::Done } else { Ended::Failed };
+        if let Some(line) = self.ledger.end(step, began.elapsed(), ended) {
+            running.note(&line);
+        }
         match made {
             Ok(layer) => {
                 state.image.push(step.history.as_ref(), layer.as_ref(), self.times.created());
@@ -344,6 +353,9 @@ impl StageRunner<'_> {
         let k = state.writers;
         let Some(parked) = state.tree.as_mut() else { return Ok(None) };
         let (changes, tree) = self.act(step, parked, k, sources, running)?;
+        self.ledger
+            .wrote(step, &changes, &tree)
+            .map_err(|(path, source)| self.unreadable(step, path, source))?;
         // Files of the host may change while they are copied: then the key is not that of what was copied.
         let same = match (&step.action, search.content) {
             (Action::Copy(copy), Some(content)) => self.select(step, copy, k, sources)?.digest() == content,
@@ -565,6 +577,7 @@ impl StageRunner<'_> {
             limits: &self.request.limits,
             shm_size: self.request.shm_size,
             policy: run::policy_of(&self.request.policy, self.stage, run),
+            ledger: self.ledger,
         };
         let changes = run::run(step, run, &context, running)?;
         parked.home.dir().remove_dir_all(&name).map_err(|source| BuildError::Host {
@@ -577,6 +590,13 @@ impl StageRunner<'_> {
         Ok((changes, tree))
     }
 
+    /// A file that a step changed cannot be read.
+    fn unreadable(&self, step: &Step, path: wbuild_layer::RootPath, source: io::Error) -> BuildError {
+        let place = self.stage.name.clone();
+        let source = Box::new(FilesError::Read { path, place, source });
+        BuildError::Files { name: step.name.clone(), span: step.span, source }
+    }
+
     /// Fails a step that wrote a secret into a file: it would be in the layer.
     fn refuse_secrets(
         &self,
@@ -585,11 +605,8 @@ impl StageRunner<'_> {
         tree: &Tree,
         secrets: &[Given],
     ) -> Result<(), BuildError> {
-        let found = mounts::secrets::find(changes, tree, secrets).map_err(|(path, source)| {
-            let place = self.stage.name.clone();
-            let source = Box::new(FilesError::Read { path, place, source });
-            BuildError::Files { name: step.name.clone(), span: step.span, source }
-        })?;
+        let found = mounts::secrets::find(changes, tree, secrets)
+            .map_err(|(path, source)| self.unreadable(step, path, source))?;
         match found {
             None => Ok(()),
             Some((path, id)) => {

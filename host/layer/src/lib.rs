@@ -19,5 +19,5 @@ pub use compress::{Blob, BlobWriter, LevelError, Packing, Threads};
 pub use path::{RootPath, RootPathError};
 pub use read::{Expected, LayerEntry, LayerReader, Limits, Malformed, ReadError, Verified};
 pub use union::{Node, Source, TarSink, Union, UnionError, UnionSink};
-pub use wbuild_oci::{Compression, Digest};
+pub use wbuild_oci::{Compression, Digest, Hasher};
 pub use write::{WriteError, write_layer};

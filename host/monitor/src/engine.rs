@@ -31,6 +31,8 @@ pub struct StepSpec {
     pub policy: Policy,
     /// Compare the journal with full walks before and after (slow; the tests run with it).
     pub journal_check: JournalCheck,
+    /// How much of what it does is recorded.
+    pub evidence: crate::EvidenceDetail,
 }
 
 /// The first process of a step.
@@ -175,17 +177,19 @@ pub struct StepResult {
     pub changes: ChangeSet,
     /// What the user should hear of: processes killed at the end, sockets left out of the layer, ..
     pub notes: Vec<String>,
-    /// What its policy made of it.
+    /// What is known of its doings.
     pub record: StepRecord,
 }
 
-/// What the policy made of a step.
+/// What is known of a step's doings beside its changes.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StepRecord {
     /// What was denied, or in audit mode would have been.
     pub denials: crate::Denials,
     /// The limit that ended the step.
     pub reached: Option<ReachedLimit>,
+    /// What it did; `None` where nobody asked, or where it was killed before it could be told.
+    pub evidence: Option<crate::Evidence>,
 }
 
 /// A limit of the policy that a step reached.

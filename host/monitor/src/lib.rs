@@ -7,6 +7,7 @@ mod audit;
 mod credentials;
 mod dac;
 mod engine;
+mod evidence;
 mod fault;
 mod module;
 mod monitor;
@@ -23,6 +24,7 @@ pub use engine::{
     Cancel, Engine, EngineError, Exit, Limit, LimitedResource, Mount, MountAccess, MountSource, Network,
     OutputSink, Process, ReachedLimit, Resources, SecretBytes, StepRecord, StepResult, StepSpec, Stream,
 };
+pub use evidence::{Contact, Evidence, EvidenceDetail, ExecutedProgram, FileRead};
 pub use fault::{Broken, Errno, Fault};
 pub use module::{Determinism, Metered, ModuleCompiler, ModuleKind, ModulePlan, ModuleRequest, ModuleRules};
 pub use monitor::Monitor;

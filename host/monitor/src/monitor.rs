@@ -14,6 +14,7 @@ use wbuild_rootfs::{
 };
 
 use crate::audit::{Audit, Denials};
+use crate::evidence::{EvidenceDetail, Recorder};
 use crate::resolve::{Goal, Node, Reached, SearchCache};
 use crate::{
     At, Base, Broken, Credentials, Cwd, Errno, Fault, GuestPath, LastLink, MountAccess, NoViews, Subject,
@@ -27,6 +28,7 @@ pub struct Monitor {
     mounts: MountTable,
     policy: Policy,
     audit: Audit,
+    recorder: Recorder,
     kernel_walks: bool,
     view_keys: Vec<InodeKey>,
     searchable: SearchCache,
@@ -105,10 +107,17 @@ impl Monitor {
             mounts: MountTable::default(),
             policy,
             audit: Audit::default(),
+            recorder: Recorder::default(),
             kernel_walks: !overrides_host_permissions(),
             view_keys,
             searchable: SearchCache::default(),
         }
+    }
+
+    /// Gathers evidence of what the guest does. Before the first guest process.
+    #[must_use]
+    pub fn with_evidence(self, detail: EvidenceDetail) -> Self {
+        Self { recorder: Recorder::new(detail), ..self }
     }
 
     /// Grafts what `source` (`O_PATH`) is open on over `target`; what is missing on the way there is made, root's and 0755, and goes again with the
@@ -274,6 +283,10 @@ impl Monitor {
 
     pub(crate) fn audit(&self) -> &Audit {
         &self.audit
+    }
+
+    pub(crate) fn recorder(&self) -> &Recorder {
+        &self.recorder
     }
 
     pub(crate) fn kernel_walks(&self) -> bool {

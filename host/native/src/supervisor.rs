@@ -219,7 +219,8 @@ impl Running<'_> {
         if let Some(limit) = exceeded {
             return Ok(Outcome::Exceeded { limit });
         }
-        let record = StepRecord { denials: step.monitor.denials(), reached };
+        let (denials, evidence) = (step.monitor.denials(), step.monitor.evidence());
+        let record = StepRecord { denials, reached, evidence };
         if let Ok(Some((Boot::ExecFailed { errno }, _))) = wire::receive(&self.boot) {
             // Denied, it has a result: what was denied.
             if !record.denials.list.is_empty() {
@@ -372,7 +373,8 @@ fn assemble(
 ) -> Result<(Step, wbuild_broker::identity::Tag, Vec<Loan>), Failure> {
     let told = |error: &dyn std::error::Error| Failure::Told(Outcome::Broken { detail: describe(error) });
     let mut monitor = Monitor::for_step(parts.root, spec.policy.clone(), spec.journal_check)
-        .map_err(|error| told(&error))?;
+        .map_err(|error| told(&error))?
+        .with_evidence(spec.evidence);
     // First: a mount may lie in it, or cover it.
     if !spec.mounts.iter().any(|mount| mount.target.as_bytes() == b"dev/shm") {
         make_shm(&mut monitor, places).map_err(|fault| told(&fault))?;

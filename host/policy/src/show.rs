@@ -7,6 +7,25 @@ use crate::load::Loaded;
 use crate::rules::Ruleset;
 
 impl Ruleset {
+    /// The names of the files, those that are extended first.
+    #[must_use]
+    pub fn file_names(&self) -> Vec<String> {
+        self.files.iter().map(|loaded| loaded.source.name.clone()).collect()
+    }
+
+    /// What a policy's digest is of: a line with the mode, and for each file, those that are extended first, a line with the length of its text
+    /// and the text. The names of the files are no part of it.
+    #[must_use]
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let mode = if self.mode() == Mode::Enforce { "enforce" } else { "audit" };
+        let mut bytes = format!("wbuild policy v1 {mode}\n").into_bytes();
+        for loaded in &self.files {
+            bytes.extend_from_slice(format!("{}\n", loaded.source.text.len()).as_bytes());
+            bytes.extend_from_slice(loaded.source.text.as_bytes());
+        }
+        bytes
+    }
+
     /// The effective rules as TOML-like lines, each with the file and line it comes from. All of them hold at once.
     #[must_use]
     pub fn effective(&self) -> String {

@@ -101,11 +101,28 @@ fn native_unless_unix(call: &Call<'_>, refusal: Refusal) -> Result<Reply, Fault>
     let copy = call.task().descriptor(call.int(0))?;
     let inode = rustix::fs::fstat(&copy)?.st_ino;
     if !diagnostics::is_unix(&copy).unwrap_or_else(|| diagnosed(inode).is_some()) {
+        if refusal == Refusal::OfConnect {
+            note_contact(call);
+        }
         return Ok(Reply::Continue);
     }
     let listens = call.step().sockets.made(inode).is_some_and(|made| made.peer.is_none());
     let connecting = refusal == Refusal::OfConnect && !listens;
     Err(if connecting { Errno::ISCONN } else { Errno::INVAL }.into())
+}
+
+/// Evidence of a connection to another machine. What the kernel will not understand is none of it.
+fn note_contact(call: &Call<'_>) {
+    let monitor = &call.step().monitor;
+    let Ok(length) = usize::try_from(call.int(2)) else { return };
+    let mut bytes = [0; address::MAX];
+    let length = length.min(address::MAX);
+    if !monitor.gathers_evidence() || call.read(call.arg(1), &mut bytes[..length]).is_err() {
+        return;
+    }
+    if let Some(address) = address::internet(&bytes[..length]) {
+        monitor.note_contact(address);
+    }
 }
 
 /// Which call is refused.

@@ -1,5 +1,7 @@
 //! `struct sockaddr_un` as guests give and get it (unix(7)).
 
+use std::net::SocketAddr;
+
 use rustix::io::Errno;
 
 /// What the kernel reads at most of any address (`sizeof(struct sockaddr_storage)`).
@@ -47,6 +49,20 @@ pub(crate) fn decode(bytes: &[u8]) -> Result<Address, Errno> {
     })
 }
 
+/// Decodes an address of IPv4 or IPv6 (ip(7), ipv6(7)); `None` for what is none.
+pub(crate) fn internet(bytes: &[u8]) -> Option<SocketAddr> {
+    const INET: u16 = 2;
+    const INET6: u16 = 10;
+    let family = u16::from_ne_bytes(*bytes.first_chunk()?);
+    let port = u16::from_be_bytes(*bytes.get(2..)?.first_chunk()?);
+    match family {
+        INET => Some(SocketAddr::from((*bytes.get(4..)?.first_chunk::<4>()?, port))),
+        // The flow information stands before the address.
+        INET6 => Some(SocketAddr::from((*bytes.get(8..)?.first_chunk::<16>()?, port))),
+        _ => None,
+    }
+}
+
 /// The bytes getsockname and getpeername give; a path ends with its NUL.
 pub(crate) fn encode(name: Option<&Name>) -> Vec<u8> {
     let mut bytes = AF_UNIX.to_ne_bytes().to_vec();
@@ -78,6 +94,18 @@ mod tests {
         assert_eq!(decode(&with_family(&[b'x'; 109])), Err(Errno::INVAL));
         assert_eq!(decode(&[2, 0, 0, 0]), Err(Errno::INVAL));
         assert_eq!(decode(&[1]), Err(Errno::INVAL));
+    }
+
+    #[test]
+    fn decodes_internet_addresses() {
+        let four = [&2_u16.to_ne_bytes()[..], &[0, 80, 192, 0, 2, 7], &[0; 8]].concat();
+        assert_eq!(internet(&four), Some("192.0.2.7:80".parse().unwrap()));
+        assert_eq!(internet(&four[..7]), None);
+        let six =
+            [&10_u16.to_ne_bytes()[..], &[1, 187], &[9; 4], &[0x20, 1, 0xd, 0xb8], &[0; 11], &[1]].concat();
+        assert_eq!(internet(&six), Some("[2001:db8::1]:443".parse().unwrap()));
+        assert_eq!(internet(&with_family(b"/run/x")), None);
+        assert_eq!(internet(&[]), None);
     }
 
     #[test]

@@ -232,6 +232,7 @@ impl Bench {
             cache_from: Vec::new(),
             cache_to: Vec::new(),
             policy: Arc::default(),
+            auditing: Default::default(),
             annotations: BTreeMap::new(),
             secrets: BTreeMap::new(),
             network: wbuild_plan::RunNetwork::Default,

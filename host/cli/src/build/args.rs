@@ -106,6 +106,14 @@ pub(crate) struct BuildArgs {
     #[arg(long, value_name = "MODE", requires = "policy")]
     pub(crate) policy_mode: Option<String>,
 
+    /// Write what each step did to this file, a JSON document a line (docs/audit.md)
+    #[arg(long, value_name = "FILE")]
+    pub(crate) audit: Option<PathBuf>,
+
+    /// What the audit says of files: count (the default), paths, or digests
+    #[arg(long, value_name = "DETAIL")]
+    pub(crate) audit_files: Option<String>,
+
     /// How progress is shown on standard error: auto, plain, tty, rawjson or quiet
     #[arg(long, value_name = "MODE", default_value = "auto")]
     pub(crate) progress: String,

@@ -2,6 +2,7 @@
 
 mod archives;
 mod args;
+mod audit;
 mod caches;
 mod call;
 mod contexts;
@@ -58,7 +59,9 @@ pub(crate) fn run(args: &BuildArgs, environment: &Environment) -> Result<(), Fai
     let paint = Paint::for_stderr(environment);
     let _unpacked = archives::unpack(args, &mut settings, environment)?;
     let source = inputs::dockerfile(&settings)?;
-    let request = request(&settings, &source, environment)?;
+    let auditor = audit::Auditor::new(&settings.audit)?;
+    let mut request = request(&settings, &source, environment)?;
+    request.auditing = auditor.auditing();
     for note in &settings.notes {
         say(&settings, &format!("{} {note}", paint.of(Style::Warning, "note:")));
     }
@@ -71,6 +74,7 @@ pub(crate) fn run(args: &BuildArgs, environment: &Environment) -> Result<(), Fai
     // The view of a terminal ends before anything else is written.
     drop(wiring);
     let built = built.map_err(|error| problems::failure(&error, &source))?;
+    auditor.finish()?;
     for tag in &settings.tags {
         let named = named.name_image(tag, &built.manifest);
         named.map_err(|error| Failure::from_error(Exit::Host, &error))?;
@@ -216,6 +220,7 @@ fn request(
         cache_from: caches::open(&settings.cache_from, |note| say(settings, &format!("note: {note}"))),
         cache_to: caches::create(&settings.cache_to)?,
         policy: Arc::new(policy(settings)?),
+        auditing: wbuild_build::Auditing::default(),
     })
 }
 

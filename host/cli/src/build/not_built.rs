@@ -22,7 +22,6 @@ const FLAGS: &[Flag] = &[
     flag("sbom", "no attestation is written; leave the flag away"),
     flag("attest", "no attestation is written; leave the flag away"),
     flag("layers", "each step that changes files makes one layer"),
-    flag("audit", "no audit file is written yet"),
     flag("sign-key", "nothing is signed yet"),
     flag("allow", "there are no entitlements"),
     flag("builder", "there is no daemon and no builder instance"),

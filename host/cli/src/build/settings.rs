@@ -11,6 +11,7 @@ use wbuild_oci::{Platform, Reference};
 use wbuild_policy::Mode;
 
 use super::args::BuildArgs;
+use super::audit::AuditSettings;
 use super::caches;
 use super::call::Call;
 use super::contexts::{self, NamedContext};
@@ -70,6 +71,8 @@ pub(crate) struct Settings {
     pub(crate) policy: Option<String>,
     /// `--policy-mode`
     pub(crate) policy_mode: Option<Mode>,
+    /// What is recorded of steps.
+    pub(crate) audit: AuditSettings,
     /// What is done.
     pub(crate) call: Call,
 }
@@ -192,6 +195,7 @@ impl Settings {
             cache_to: caches::to(&args.cache_to)?,
             policy: args.policy.clone(),
             policy_mode: args.policy_mode.as_deref().map(policy_mode).transpose()?,
+            audit: AuditSettings::new(args.audit.as_deref(), args.audit_files.as_deref())?,
             call: Call::new(args.check, args.call.as_deref())?,
         })
     }

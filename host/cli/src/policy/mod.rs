@@ -48,6 +48,14 @@ enum Command {
         #[arg(required = true, value_name = "CASES")]
         cases: Vec<PathBuf>,
     },
+    /// Print the digest of a policy, as audits and provenance hold it
+    Digest {
+        /// The digest in audit mode
+        #[arg(long)]
+        audit: bool,
+        /// The policy
+        policy: String,
+    },
     /// Say what a code such as P0312 means, or list them all
     Explain {
         /// The code
@@ -73,6 +81,13 @@ pub(crate) fn run(args: &PolicyArgs) -> Result<(), Failure> {
         }
         Command::Check { file: Some(dockerfile), policy } => check(policy, dockerfile),
         Command::Test { cases } => test(cases),
+        Command::Digest { audit, policy } => {
+            let mut rules = load(policy)?;
+            if *audit {
+                rules.set_mode(wbuild_policy::Mode::Audit);
+            }
+            print(&format!("{}\n", wbuild_build::policy_digest(&rules)))
+        }
         Command::Explain { code } => explain(code.as_deref()),
         Command::Schema => {
             let text = serde_json::to_string_pretty(&wbuild_policy::schema())

@@ -70,6 +70,7 @@ impl Permit<Use> {
         let held = monitor.held(node)?;
         let fd = raw::reopen(monitor.root(), &held.inode(), OFlags::RDONLY | OFlags::NONBLOCK)?;
         let path = monitor.path_of(held.node.fd.as_fd())?.unwrap_or_default();
+        monitor.recorder().executed(fd.as_fd(), &path, &held.node.stat);
         let record = monitor.root().records().get(&held.node.stat);
         let file_capabilities = record.xattrs.get(b"security.capability".as_slice()).cloned();
         Ok(Executable { fd, stat: monitor.seen(&held.node), path, file_capabilities })

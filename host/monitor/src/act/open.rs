@@ -87,6 +87,9 @@ impl Permit<Open> {
         }
         let fd = raw::reopen(monitor.root(), &held.inode(), flags)?;
         let access = access_of(flags);
+        if !flags.contains(OFlags::WRONLY) {
+            monitor.note_read(fd.as_fd())?;
+        }
         // Writes themselves do not pass here, so what they would take from the mode goes when they become possible.
         let changes = access == OpenedAccess::Write || flags.contains(OFlags::TRUNC);
         if changes && !subject.credentials.can(Capability::FSETID) {
@@ -185,7 +188,9 @@ impl Monitor {
             && self.mounts().are_free_of_fifos()
             && let Some(fd) = self.open_fast(subject, at, flags | OFlags::NOCTTY)
         {
-            return Ok(Outcome::Done(Opened::File(OpenedFile { fd: fd?, access: OpenedAccess::Read })));
+            let fd = fd?;
+            self.note_read(fd.as_fd())?;
+            return Ok(Outcome::Done(Opened::File(OpenedFile { fd, access: OpenedAccess::Read })));
         }
         if flags.contains(OFlags::CREATE) && at.path.as_bytes().ends_with(b"/") {
             // Linux sees the slash before it looks the name up, but after the way there.

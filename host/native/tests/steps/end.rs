@@ -120,6 +120,7 @@ fn a_fork_storm_ends_when_it_is_cancelled() {
         mtimes: MtimeRule::Keep,
         policy: Policy::default(),
         journal_check: JournalCheck::Off,
+        evidence: Default::default(),
     };
     let engine = NativeEngine { exe: STEP.into(), ..NativeEngine::default() };
     let sink = CancelAtOutput { cancel: Cancel::default(), seen: Mutex::default() };

@@ -150,5 +150,6 @@ fn spec(tree: PathBuf, scratch: &Path, argv: Vec<String>) -> StepSpec {
             Ok("full") => JournalCheck::FullWalk,
             _ => JournalCheck::Off,
         },
+        evidence: Default::default(),
     }
 }
