@@ -10,7 +10,7 @@ use wbuild_layer::RootPath;
 use wbuild_policy::Policy;
 use wbuild_rootfs::{
     Finished, GraftAccess, GraftId, InodeKey, JournalCheck, Lent, Located, MountTable, MtimeRule, Record,
-    Root, RootError, Scope, Seat, VIEWS, stat_at, stat_fd,
+    Root, RootError, S_IFDIR, S_IFMT, S_IFREG, Scope, Seat, VIEWS, stat_at, stat_fd,
 };
 
 use crate::audit::{Audit, Denials};
@@ -32,7 +32,12 @@ pub struct Monitor {
     kernel_walks: bool,
     view_keys: Vec<InodeKey>,
     searchable: SearchCache,
+    /// True if the tree's filesystem says at the write itself what will not fit.
+    reserves: bool,
 }
+
+/// ext4, XFS, btrfs, tmpfs, overlayfs and f2fs, as statfs(2) names them: they reserve room when something is written.
+const RESERVING: [u32; 6] = [0xef53, 0x5846_5342, 0x9123_683e, 0x0102_1994, 0x794c_7630, 0xf2f5_2010];
 
 /// True if this process walks past permission bits on the host, so that placeholders do not stop it.
 fn overrides_host_permissions() -> bool {
@@ -102,6 +107,8 @@ impl Monitor {
     }
 
     fn new(root: Root, policy: Policy, view_keys: Vec<InodeKey>) -> Self {
+        let reserves = rustix::fs::fstatfs(root.fd())
+            .is_ok_and(|fs| u32::try_from(fs.f_type).is_ok_and(|kind| RESERVING.contains(&kind)));
         Self {
             root,
             mounts: MountTable::default(),
@@ -111,6 +118,7 @@ impl Monitor {
             kernel_walks: !overrides_host_permissions(),
             view_keys,
             searchable: SearchCache::default(),
+            reserves,
         }
     }
 
@@ -216,6 +224,23 @@ impl Monitor {
     #[must_use]
     pub fn growth(&self, enough: u64) -> u64 {
         self.root.growth(enough)
+    }
+
+    /// True if `fd` is open on a file or directory of the tree, and nothing is learnt by writing it back to the disk.
+    #[must_use]
+    pub fn is_scratch(&self, fd: BorrowedFd<'_>) -> bool {
+        let Ok(stat) = stat_fd(fd) else { return false };
+        let kind = u32::from(stat.stx_mode) & S_IFMT;
+        self.reserves
+            && matches!(kind, S_IFREG | S_IFDIR)
+            && InodeKey::of(&stat).device == self.root.key().device
+            && matches!(self.root.locate(fd), Ok(Located::Tree(_)))
+    }
+
+    /// True if nothing is learnt by writing the tree back to the disk, whoever asks.
+    #[must_use]
+    pub fn is_scratch_alone(&self) -> bool {
+        self.reserves
     }
 
     /// What policy has denied so far.

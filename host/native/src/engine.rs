@@ -12,6 +12,7 @@ use std::sync::Arc;
 
 use rustix::pipe::PipeFlags;
 use wbuild_broker::exec::Strategy;
+use wbuild_broker::serve::Accounting;
 use wbuild_monitor::{
     Cancel, Engine, EngineError, Exit, ModuleCompiler, OutputSink, PolicyLimit, ReachedLimit, StepRecord,
     StepResult, StepSpec,
@@ -35,11 +36,13 @@ pub struct NativeEngine {
     /// Gives the code of wasm modules, which are programs then too; the program `exe` must run one when it finds itself executed
     /// in its place. `None`: a step that executes one gets ENOEXEC.
     pub modules: Option<Arc<dyn ModuleCompiler>>,
+    /// Whether the calls that the broker answers are counted, and told in a note of the step's result.
+    pub accounting: Accounting,
 }
 
 impl Default for NativeEngine {
     fn default() -> Self {
-        Self { exe: "/proc/self/exe".into(), strategy: None, modules: None }
+        Self { exe: "/proc/self/exe".into(), strategy: None, modules: None, accounting: Accounting::Off }
     }
 }
 
@@ -131,7 +134,8 @@ impl NativeEngine {
         let child = command.spawn()?;
         // The command holds the supervisor's end of the socket.
         drop(command);
-        let launch = Launch { spec: spec.clone(), strategy: self.choice(), identity: identity() };
+        let counts = self.accounting == Accounting::Counted;
+        let launch = Launch { spec: spec.clone(), strategy: self.choice(), identity: identity(), counts };
         let (asked, their_asking) = match self.modules {
             Some(_) => UnixStream::pair().map(|(ours, theirs)| (Some(ours), Some(theirs)))?,
             None => (None, None),

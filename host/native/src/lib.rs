@@ -23,3 +23,4 @@ mod wire;
 pub use engine::{NativeEngine, SCRATCH_ID};
 pub use supervisor::{SUPERVISOR_ARGUMENT, supervisor_main};
 pub use wbuild_broker::exec::Strategy;
+pub use wbuild_broker::serve::Accounting;

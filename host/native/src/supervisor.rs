@@ -15,7 +15,7 @@ use rustix::pipe::PipeFlags;
 use rustix::process::{DumpableBehavior, Pid, Resource, Rlimit, WaitOptions};
 use wbuild_broker::exec::{Execs, Modules, Strategy};
 use wbuild_broker::identity::StepId;
-use wbuild_broker::serve::{Broker, Closed};
+use wbuild_broker::serve::{Accounting, Broker, Closed};
 use wbuild_broker::{Step, filter};
 use wbuild_monitor::{
     Broken, Fault, ModuleRules, Monitor, MountAccess, Owner, Root, RootError, StepRecord, StepResult,
@@ -101,7 +101,8 @@ fn supervise(control: &UnixStream) -> Result<Outcome, Failure> {
         return Err(Failure::Alone);
     };
     let modules = descriptors.next().map(Requests::over);
-    let Launch { mut spec, strategy, identity } = launch;
+    let Launch { mut spec, strategy, identity, counts } = launch;
+    let accounting = if counts { Accounting::Counted } else { Accounting::Off };
     meter::hold(&mut spec.resources.limits, spec.policy.limits());
     rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable).map_err(broken("cannot hide"))?;
     wbuild_sys::process::keep_inherited_descriptors_out_of_children()
@@ -153,7 +154,7 @@ fn supervise(control: &UnixStream) -> Result<Outcome, Failure> {
         life: Arc::new(Mutex::new(Some(life))),
         _lifeline: lifeline,
     };
-    running.serve(&spec, &places, Parts { root, strategy, cookie, fence, raised, modules })
+    running.serve(&spec, &places, Parts { root, strategy, cookie, fence, raised, modules, accounting })
 }
 
 /// What the parent half needs to serve the step.
@@ -165,6 +166,7 @@ struct Parts {
     raised: Result<(), Errno>,
     /// Where the code of wasm modules is asked for; `None` where they are no programs.
     modules: Option<Requests>,
+    accounting: Accounting,
 }
 
 /// The supervisor's ends while the step runs.
@@ -186,6 +188,7 @@ impl Running<'_> {
             Err(outcome) => return Ok(outcome),
         };
         let mut notes = notes(&parts);
+        let accounting = parts.accounting;
         let (step, tag, loans) = assemble(spec, places, parts)?;
         step.identities
             .carrier()
@@ -194,7 +197,7 @@ impl Running<'_> {
         wbuild_sys::process::let_usr1_interrupt().map_err(broken("cannot set a signal's action"))?;
         let life = Arc::clone(&self.life);
         let end = Box::new(move || drop(life.lock().unwrap_or_else(PoisonError::into_inner).take()));
-        let broker = Broker::new(listener, step, end);
+        let broker = Broker::new(listener, step, accounting, end);
         broker.start().map_err(|error| Broken::new("cannot start the broker's threads", error))?;
         let life = Arc::clone(&self.life);
         let end = move || drop(life.lock().unwrap_or_else(PoisonError::into_inner).take());
@@ -209,6 +212,7 @@ impl Running<'_> {
         let exceeded = watch.stop();
         let reaped = reaped?;
         let Closed { step, broken } = broker.close();
+        notes.extend(broker.tally());
         if let Some(broken) = broken {
             return Err(broken.into());
         }

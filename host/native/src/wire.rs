@@ -28,6 +28,8 @@ pub(crate) struct Launch {
     pub(crate) spec: StepSpec,
     pub(crate) strategy: StrategyChoice,
     pub(crate) identity: HostIdentity,
+    /// Whether the answered calls are counted and told in a note.
+    pub(crate) counts: bool,
 }
 
 /// How dynamic programs start.

@@ -115,4 +115,4 @@ macro_rules! guests {
     };
 }
 
-guests! { cwd look names open owner sockets states times views watch who xattr }
+guests! { cwd look names open owner sockets states sync times views watch who xattr }

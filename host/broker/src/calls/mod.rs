@@ -19,6 +19,7 @@ pub mod scheduling;
 pub mod size;
 pub mod socket;
 pub mod stat;
+pub mod sync;
 pub mod sysv;
 pub mod times;
 pub mod xattr;

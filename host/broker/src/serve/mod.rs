@@ -7,10 +7,12 @@
 
 mod answer;
 mod blocking;
+mod tally;
 mod tasks;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::Instant;
 
 use rustix::io::Errno;
 use wbuild_monitor::{Broken, Fault};
@@ -22,6 +24,8 @@ use crate::step::Step;
 use crate::table::{self, Action, Row};
 use answer::Answer;
 use blocking::Watch;
+pub use tally::Accounting;
+use tally::Tally;
 use tasks::Tasks;
 
 /// How many threads wait for notifications.
@@ -35,6 +39,7 @@ pub struct Broker {
     rows: Vec<Option<&'static Row>>,
     tasks: Tasks,
     watch: Watch,
+    tally: Option<Tally>,
     broken: Mutex<Option<Broken>>,
     on_broken: Box<dyn Fn() + Send + Sync>,
 }
@@ -50,7 +55,12 @@ pub struct Closed {
 impl Broker {
     /// A broker that answers `listener` for `step`. `on_broken` is called once, from any thread, when the step cannot
     /// go on; it should end it.
-    pub fn new(listener: Listener, step: Step, on_broken: Box<dyn Fn() + Send + Sync>) -> Arc<Self> {
+    pub fn new(
+        listener: Listener,
+        step: Step,
+        accounting: Accounting,
+        on_broken: Box<dyn Fn() + Send + Sync>,
+    ) -> Arc<Self> {
         // Linux 6.6; on older kernels every call costs a wake-up across processors.
         if let Err(errno) = listener.wake_synchronously() {
             tracing::debug!(%errno, "no same-CPU wake-ups");
@@ -62,9 +72,10 @@ impl Broker {
                 rows[number] = Some(row);
             }
         }
-        let (tasks, watch) = (Tasks::default(), Watch::default());
+        let (tasks, watch, tally) =
+            (Tasks::default(), Watch::default(), Tally::new(accounting, rows.len()));
         let step = RwLock::new(Some(step));
-        Arc::new(Self { listener, step, rows, tasks, watch, broken: Mutex::new(None), on_broken })
+        Arc::new(Self { listener, step, rows, tasks, watch, tally, broken: Mutex::new(None), on_broken })
     }
 
     /// Starts the receivers; they end with the last guest process.
@@ -86,6 +97,12 @@ impl Broker {
         self.step.read().unwrap_or_else(PoisonError::into_inner).as_ref().map(look)
     }
 
+    /// What was counted until now; `None` unless counting was asked for.
+    #[must_use]
+    pub fn tally(&self) -> Option<String> {
+        self.tally.as_ref().map(|tally| tally.report(&self.rows))
+    }
+
     /// Waits until no handler runs, lets none run any more and gives the step back.
     pub fn close(&self) -> Closed {
         let step = self.step.write().unwrap_or_else(PoisonError::into_inner).take();
@@ -96,7 +113,14 @@ impl Broker {
     fn receive(self: Arc<Self>) {
         loop {
             match self.listener.receive() {
-                Ok(notice) => self.serve(&notice),
+                Ok(notice) => match &self.tally {
+                    None => self.serve(&notice),
+                    Some(tally) => {
+                        let since = Instant::now();
+                        self.serve(&notice);
+                        tally.add(notice.nr, since);
+                    }
+                },
                 Err(Errno::INTR) => {}
                 // The guest went away between its trap and our call; or all of them are gone, which newer
                 // kernels answer the same way.

@@ -1,7 +1,7 @@
 //! Calls on descriptors: metadata is answered by the broker, data flows natively.
 
 use super::{Action, Case, Row, broker, continuing, deny_with, gate, int_among, native, nr, when, x86};
-use crate::calls::{cwd, locks, owner, size, stat, xattr};
+use crate::calls::{cwd, locks, owner, size, stat, sync, xattr};
 use rustix::io::Errno;
 
 /// The ioctl commands that concern the descriptor's own terminal, socket or data. Any other may change a file through
@@ -107,11 +107,12 @@ pub(super) const ROWS: &[Row] = &[
     native("copy_file_range", nr(326, 285)),
     native("readahead", nr(187, 213)),
     native("fadvise64", nr(221, 223)),
-    native("sync_file_range", nr(277, 84)),
-    native("fsync", nr(74, 82)),
-    native("fdatasync", nr(75, 83)),
-    native("sync", nr(162, 81)),
-    native("syncfs", nr(306, 267)),
+    // The tree is scratch: nothing of it has to reach a disk.
+    continuing("sync_file_range", nr(277, 84), sync::sync_file_range),
+    continuing("fsync", nr(74, 82), sync::fsync),
+    continuing("fdatasync", nr(75, 83), sync::fsync),
+    continuing("sync", nr(162, 81), sync::sync),
+    continuing("syncfs", nr(306, 267), sync::syncfs),
     native("ftruncate", nr(77, 46)),
     native("fallocate", nr(285, 47)),
     native("getdents", x86(78)),

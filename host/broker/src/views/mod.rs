@@ -77,6 +77,11 @@ impl StepViews {
         self.mounts = mounts;
     }
 
+    /// True if the step has mounts of its own.
+    pub(crate) fn shows_mounts(&self) -> bool {
+        !self.mounts.is_empty()
+    }
+
     fn mounts(&self) -> &[ShownMount] {
         &self.mounts
     }

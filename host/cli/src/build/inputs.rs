@@ -194,6 +194,15 @@ pub(super) fn resolv_conf() -> Vec<u8> {
     }
 }
 
+/// `WBUILD_COUNT_CALLS=1` counts the calls that the broker of each step answers, and tells them in a note: the benches run with it.
+pub(super) fn accounting(environment: &Environment) -> Result<wbuild_native::Accounting, Failure> {
+    match environment.text("WBUILD_COUNT_CALLS") {
+        None | Some("" | "0") => Ok(wbuild_native::Accounting::Off),
+        Some("1") => Ok(wbuild_native::Accounting::Counted),
+        Some(other) => Err(Failure::usage(format!("WBUILD_COUNT_CALLS={other} is neither 0 nor 1"))),
+    }
+}
+
 /// `WBUILD_JOURNAL_CHECK=1` holds the journal of every step against full walks: the tests run with it.
 pub(super) fn journal_check(environment: &Environment) -> Result<JournalCheck, Failure> {
     match environment.text("WBUILD_JOURNAL_CHECK") {

@@ -96,7 +96,7 @@ fn wire(
     interrupt::watch(cancel.clone())?;
     let client = registry::client(&args.registry, environment)?;
     registry::log_in(&client, &settings.destinations()?)?;
-    let engine = engine(store.clone());
+    let engine = engine(store.clone(), inputs::accounting(environment)?);
     Ok(Wiring {
         store,
         store_path: root,
@@ -165,8 +165,8 @@ pub(crate) fn outputs(
     destinations::open(&read.list, environment)
 }
 
-fn engine(store: Store) -> Arc<dyn wbuild_monitor::Engine> {
-    let mut engine = wbuild_native::NativeEngine::default();
+fn engine(store: Store, accounting: wbuild_native::Accounting) -> Arc<dyn wbuild_monitor::Engine> {
+    let mut engine = wbuild_native::NativeEngine { accounting, ..Default::default() };
     engine.modules = Some(Arc::new(wbuild_wasi::CodeStore::new(store, engine.exe.clone())));
     Arc::new(engine)
 }
