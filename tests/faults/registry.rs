@@ -97,6 +97,22 @@ fn what_stays_wrong_is_refused_and_nothing_of_it_is_kept() {
     outcome.code(6).unwrap();
     let pulled = Scratch::new("pulled").unwrap();
     assert!(registry.pull("never:1", &pulled.path().join("image")).is_err(), "it was published");
+    // Nor does a layout whose layer is not what its name says, however the registry takes it: the last byte is never sent.
+    let blobs = layout.join("blobs/sha256");
+    let largest = std::fs::read_dir(&blobs).unwrap().map(|entry| entry.unwrap().path());
+    let largest = largest.max_by_key(|path| std::fs::metadata(path).unwrap().len()).unwrap();
+    let mut content = std::fs::read(&largest).unwrap();
+    content[1000] ^= 1;
+    let right = std::mem::replace(&mut content[1000], 0);
+    std::fs::write(&largest, &content).unwrap();
+    let session = Session::new(Caller::Root).unwrap();
+    let outcome = session.run(&["push", "-q", &source(&layout), &registry.reference("never:1")]).unwrap();
+    let text = outcome.code(8).unwrap().text();
+    assert!(text.contains("content has digest"), "{text}");
+    assert!(registry.pull("never:1", &pulled.path().join("image")).is_err(), "it was published");
+    content[1000] = right ^ 1;
+    std::fs::write(&largest, &content).unwrap();
+    assert_valid(&session.store());
     // A registry that stays down is exit 7: worth trying again later.
     let down = |_: &str, _: &str| Some(Fault::Status(503));
     let proxy = Proxy::start(&registry.address(), Box::new(down)).unwrap();

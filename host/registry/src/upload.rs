@@ -1,7 +1,7 @@
 //! Blobs from the store into a registry (distribution-spec "Pushing blobs").
 //!
 //! A blob that is there is not sent; one that another repository of the registry has is mounted; the others are streamed from
-//! the store, several at once, and memory stays flat. An upload that is cut goes on where the registry says it has come to.
+//! the store or from a layout that was lent to it, several at once, and memory stays flat. An upload that is cut goes on where the registry says it has come to.
 
 use crate::auth::Scope;
 use crate::client::Client;
@@ -15,13 +15,13 @@ use reqwest::header::{
     AUTHORIZATION, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, HeaderMap, HeaderValue, RANGE,
 };
 use reqwest::{Body, Method, Request, Response, StatusCode, Url};
-use std::io::{self, Read, Seek, SeekFrom};
-use std::sync::Arc;
+use std::io::{self, Read};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 use wbuild_oci::Descriptor;
-use wbuild_store::{ErrorClass, Progress, Store, Transfer, TransferKind};
+use wbuild_store::{ErrorClass, Progress, Store, StoreError, Transfer, TransferKind};
 
 /// A piece of a blob on its way, in bytes.
 const PIECE: usize = 256 << 10;
@@ -126,18 +126,16 @@ impl Client {
         };
         *upload = Some(begun.clone());
         let failed = |source| RegistryError::Store { what: ask.what.to_owned(), source: Box::new(source) };
-        if !store.has(&blob.digest).map_err(failed)?
-            && let Some(origin) = self.origins(&blob.digest).into_iter().next()
+        let content = match (store.content(blob, begun.offset), self.origins(&blob.digest).into_iter().next())
         {
-            // A layer of the base image that nothing needed so far.
-            self.blob(store, &origin, blob, &wbuild_store::Silent).await?;
-        }
-        let mut content = store.blob(&blob.digest).map_err(failed)?;
-        let moved = content.seek(SeekFrom::Start(begun.offset));
-        moved.map_err(|source| {
-            let path = format!("blobs/sha256/{}", blob.digest.hex());
-            failed(wbuild_store::StoreError::Io { action: "read", path, source })
-        })?;
+            (Err(StoreError::Missing(_)), Some(origin)) => {
+                // A layer of the base image that nothing needed so far.
+                self.blob(store, &origin, blob, &wbuild_store::Silent).await?;
+                store.content(blob, begun.offset)
+            }
+            (content, _) => content,
+        };
+        let content = content.map_err(failed)?;
         report(TransferKind::Started);
         let authorization = match ask.repository.is_home_of(&begun.location) {
             true => self.transport.doorkeeper.current(ask).await?,
@@ -218,7 +216,7 @@ impl Client {
         let Upload { mut location, offset } = upload;
         location.query_pairs_mut().append_pair("digest", &blob.digest.to_string());
         let client = self.transport.client(&location);
-        let sent = Arc::new(AtomicU64::new(offset));
+        let way = Arc::new(Way { sent: AtomicU64::new(offset), failed: Mutex::default() });
         let left = blob.size.saturating_sub(offset);
         let mut request = Request::new(Method::PUT, location);
         request.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));
@@ -232,15 +230,22 @@ impl Client {
         if let Some(authorization) = authorization {
             request.headers_mut().insert(AUTHORIZATION, authorization.clone());
         }
-        *request.body_mut() = Some(body(content, left, Arc::clone(&sent)));
+        *request.body_mut() = Some(body(content, left, Arc::clone(&way)));
         let mut answer = std::pin::pin!(client.execute(request));
         let mut last = (offset, Instant::now());
         loop {
             tokio::select! {
-                answer = &mut answer => return answer.map_err(|source| ask.transport(source)),
+                answer = &mut answer => return match way.failure() {
+                    // The network only tells that there was no more.
+                    Some(error) => Err(RegistryError::Store {
+                        what: ask.what.to_owned(),
+                        source: Box::new(unreadable(blob, error)),
+                    }),
+                    None => answer.map_err(|source| ask.transport(source)),
+                },
                 () = tokio::time::sleep(LOOK) => {}
             }
-            let now = sent.load(Ordering::Relaxed);
+            let now = way.sent.load(Ordering::Relaxed);
             let silence = if now < blob.size { ask.stall } else { ask.stall * VERIFY_FACTOR };
             if now != last.0 {
                 last = (now, Instant::now());
@@ -252,15 +257,45 @@ impl Client {
     }
 }
 
-/// Content as a request's body. `sent` counts the bytes the network took.
-fn body(mut content: impl Read + Send + 'static, size: u64, sent: Arc<AtomicU64>) -> Body {
+/// What is known of content on its way.
+struct Way {
+    /// How many bytes the network took.
+    sent: AtomicU64,
+    /// Why there was no more.
+    failed: Mutex<Option<io::Error>>,
+}
+
+impl Way {
+    fn failure(&self) -> Option<io::Error> {
+        self.failed.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+}
+
+/// Content that could not be read is the store's failure, whatever the registry said to the part that it got.
+fn unreadable(blob: &Descriptor, error: io::Error) -> StoreError {
+    match error.downcast::<StoreError>() {
+        Ok(error) => error,
+        Err(source) => {
+            StoreError::Io { action: "read", path: format!("blobs/sha256/{}", blob.digest.hex()), source }
+        }
+    }
+}
+
+/// Content as a request's body.
+fn body(mut content: impl Read + Send + 'static, size: u64, way: Arc<Way>) -> Body {
     let (sender, receiver) = mpsc::channel::<io::Result<Bytes>>(QUEUE);
+    let reader = Arc::clone(&way);
     // Ends when the content does, or when nobody takes the pieces any more.
     tokio::task::spawn_blocking(move || {
         let mut left = size;
         while left > 0 {
             let mut piece = vec![0; usize::try_from(left).unwrap_or(PIECE).min(PIECE)];
             let read = content.read_exact(&mut piece).map(|()| Bytes::from(piece));
+            let read = read.map_err(|error| {
+                let kind = error.kind();
+                *reader.failed.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
+                io::Error::from(kind)
+            });
             let failed = read.is_err();
             left = left.saturating_sub(PIECE as u64);
             if sender.blocking_send(read).is_err() || failed {
@@ -268,11 +303,11 @@ fn body(mut content: impl Read + Send + 'static, size: u64, sent: Arc<AtomicU64>
             }
         }
     });
-    Body::wrap_stream(stream::unfold((receiver, sent), |(mut receiver, sent)| async move {
+    Body::wrap_stream(stream::unfold((receiver, way), |(mut receiver, way)| async move {
         let piece = receiver.recv().await?;
         if let Ok(piece) = &piece {
-            sent.fetch_add(piece.len() as u64, Ordering::Relaxed);
+            way.sent.fetch_add(piece.len() as u64, Ordering::Relaxed);
         }
-        Some((piece, (receiver, sent)))
+        Some((piece, (receiver, way)))
     }))
 }

@@ -5,10 +5,10 @@
 
 use crate::lease::{Kept, Lease};
 use crate::moment::Moment;
-use crate::{Expected, Ingest, StoreError, Tree, ingest, record, tree};
+use crate::{Expected, Ingest, LayoutSource, StoreError, Tree, ingest, record, tree};
 use cap_std::fs::{Dir, File};
 use std::io::{self, Read};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use wbuild_oci::{Descriptor, Digest, Hasher, Index, Layout};
 
 /// A content-addressed store. Clones are the same store.
@@ -25,6 +25,7 @@ struct Rooms {
     records: Dir,
     leases: Dir,
     lease: Arc<Lease>,
+    lent: Mutex<Vec<Arc<LayoutSource>>>,
 }
 
 impl Store {
@@ -44,6 +45,7 @@ impl Store {
         let rooms = Rooms {
             leases,
             lease,
+            lent: Mutex::default(),
             blobs: room("blobs/sha256")?,
             ingest: room("ingest")?,
             trees: room("trees")?,
@@ -190,6 +192,10 @@ impl Store {
         }
     }
 
+    pub(crate) fn lent(&self) -> &Mutex<Vec<Arc<LayoutSource>>> {
+        &self.rooms.lent
+    }
+
     pub(crate) fn blob_room(&self) -> &Dir {
         &self.rooms.blobs
     }
@@ -240,7 +246,7 @@ pub(crate) fn failed(action: &'static str, path: impl Into<String>) -> impl FnOn
     move |source| StoreError::Io { action, path, source }
 }
 
-fn blob_failed(action: &'static str, digest: &Digest) -> impl FnOnce(io::Error) -> StoreError {
+pub(crate) fn blob_failed(action: &'static str, digest: &Digest) -> impl FnOnce(io::Error) -> StoreError {
     failed(action, format!("blobs/sha256/{}", digest.hex()))
 }
 

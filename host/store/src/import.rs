@@ -36,13 +36,41 @@ pub fn import(
 /// # Errors
 /// [`LayoutError`]: the image is not there or is ambiguous, or a blob is not what it should be.
 pub fn import_whole(store: &Store, source: &LayoutSource, pick: &Pick) -> Result<Descriptor, LayoutError> {
+    whole(store, source, pick, Layers::Brought)
+}
+
+/// As [`import_whole`], but for layers: those stay where they are, for a layout that is lent to the store ([`Store::lend`]).
+///
+/// # Errors
+/// As [`import_whole`]; layers are not looked at.
+pub fn import_documents(
+    store: &Store,
+    source: &LayoutSource,
+    pick: &Pick,
+) -> Result<Descriptor, LayoutError> {
+    whole(store, source, pick, Layers::Left)
+}
+
+/// Whether layers come along.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Layers {
+    Brought,
+    Left,
+}
+
+fn whole(
+    store: &Store,
+    source: &LayoutSource,
+    pick: &Pick,
+    layers: Layers,
+) -> Result<Descriptor, LayoutError> {
     let index = picked(source.index()?, pick)?;
     let available = || list(index.manifests.iter().map(describe));
     let first = index.manifests.first().ok_or_else(|| LayoutError::Ambiguous { available: available() })?;
     if index.manifests.iter().any(|entry| entry.digest != first.digest) {
         return Err(LayoutError::Ambiguous { available: available() });
     }
-    bring_all(store, source, first, NESTING_LIMIT)?;
+    bring_all(store, source, first, layers, NESTING_LIMIT)?;
     let mut descriptor = Descriptor::new(first.media_type.clone(), first.digest, first.size);
     descriptor.platform.clone_from(&first.platform);
     Ok(descriptor)
@@ -73,15 +101,19 @@ fn bring_all(
     store: &Store,
     source: &LayoutSource,
     entry: &Descriptor,
+    layers: Layers,
     depth: usize,
 ) -> Result<(), LayoutError> {
     let depth = depth.checked_sub(1).ok_or(LayoutError::Nesting(entry.digest))?;
     if entry.kind() == media::Kind::Index {
         let index =
             Index::parse(&document(store, source, entry, MANIFEST_LIMIT)?).map_err(malformed(entry))?;
-        return index.manifests.iter().try_for_each(|entry| bring_all(store, source, entry, depth));
+        return index.manifests.iter().try_for_each(|entry| bring_all(store, source, entry, layers, depth));
     }
     let image = read_image(store, source, entry)?;
+    if layers == Layers::Left {
+        return Ok(());
+    }
     image.manifest.layers.iter().try_for_each(|layer| bring(store, source, layer))
 }
 

@@ -101,6 +101,22 @@ impl LayoutSource {
         self.open(&format!("blobs/sha256/{}", digest.hex()))?.ok_or(LayoutError::MissingBlob(*digest))
     }
 
+    /// A blob's file, and where in it the blob begins and how long it is, in bytes.
+    pub(crate) fn span(&self, digest: &Digest) -> io::Result<Option<(File, u64, u64)>> {
+        let name = format!("blobs/sha256/{}", digest.hex());
+        match &self.0 {
+            Form::Directory(dir) => match dir.open(name) {
+                Ok(file) => file.metadata().map(|metadata| Some((file, 0, metadata.len()))),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+                Err(error) => Err(error),
+            },
+            Form::Tar { file, members } => match members.get(&name) {
+                Some(span) => Ok(Some((file.try_clone()?, span.start, span.size))),
+                None => Ok(None),
+            },
+        }
+    }
+
     /// Reads one of the layout's own small files.
     fn read(&self, name: &'static str) -> Result<Option<Vec<u8>>, LayoutError> {
         let Some(file) = self.open(name)? else { return Ok(None) };

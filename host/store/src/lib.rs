@@ -27,6 +27,7 @@ mod import;
 mod ingest;
 mod layout;
 mod lease;
+mod lent;
 mod lock;
 mod moment;
 mod names;
@@ -42,9 +43,10 @@ mod test_rooms;
 pub use blobs::Store;
 pub use error::{LayoutError, StoreError};
 pub use export::{ArchiveForm, write_layout_dir, write_layout_tar};
-pub use import::{import, import_blob, import_document, import_whole};
+pub use import::{import, import_blob, import_document, import_documents, import_whole};
 pub use ingest::{Expected, Ingest};
 pub use layout::{LayoutSource, Pick};
+pub use lent::Content;
 pub use names::Named;
 pub use remote::{
     Admit, BoxFuture, Downloaded, ErrorClass, GitFound, Image, Progress, Pushed, Remote, RemoteError, Silent,

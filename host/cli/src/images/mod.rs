@@ -113,7 +113,10 @@ impl Desk {
     /// Finds what the user named: in the store, in a layout (which is taken into the store) or in a registry.
     fn find(&self, text: &str) -> Result<Found, Failure> {
         if let Some(layout) = text.strip_prefix("oci-layout://") {
-            return Ok(Found { descriptor: self.import(text, layout)?, remote: None });
+            let (source, pick) = layout_source(text, layout)?;
+            let descriptor = wbuild_store::import_whole(self.store(), &source, &pick);
+            let descriptor = descriptor.map_err(|error| layout_failure(text, &error))?;
+            return Ok(Found { descriptor, remote: None });
         }
         if let Some(name) = text.strip_prefix("docker-image://") {
             return self.ask(parse(name)?);
@@ -126,6 +129,16 @@ impl Desk {
             Some(descriptor) => Ok(Found { descriptor, remote: None }),
             None => self.ask(reference),
         }
+    }
+
+    /// As [`Desk::find`], but layers of a layout stay there and are read from it: they only pass through.
+    fn find_to_send(&self, text: &str) -> Result<Found, Failure> {
+        let Some(layout) = text.strip_prefix("oci-layout://") else { return self.find(text) };
+        let (source, pick) = layout_source(text, layout)?;
+        let descriptor = wbuild_store::import_documents(self.store(), &source, &pick)
+            .map_err(|error| layout_failure(text, &error))?;
+        self.store().lend(source);
+        Ok(Found { descriptor, remote: None })
     }
 
     /// What the store has under a name, or under the digest in it.
@@ -161,35 +174,38 @@ impl Desk {
         Ok(Found { descriptor, remote: Some(reference) })
     }
 
-    fn import(&self, text: &str, layout: &str) -> Result<Descriptor, Failure> {
-        let failed = |error: &dyn std::error::Error| {
-            let mut failure = Failure::from_error(Exit::Usage, error);
-            failure.message = format!("{text}: {}", failure.message);
-            failure
-        };
-        let (path, selector) = layout_of(layout);
-        let is_dir = path.metadata().map_err(|error| failed(&error))?.is_dir();
-        let source = if is_dir {
-            let dir = Dir::open_ambient_dir(&path, ambient_authority()).map_err(|error| failed(&error))?;
-            LayoutSource::directory(dir)
-        } else {
-            let file = std::fs::OpenOptions::new().read(true).open(&path).map_err(|error| failed(&error))?;
-            LayoutSource::tar(cap_std::fs::File::from_std(file))
-        };
-        let source = source.map_err(|error| failed(&error))?;
-        let pick = match &selector {
-            Selector::Default => Pick::Only,
-            Selector::Tag(tag) => Pick::Name(tag.clone()),
-            Selector::Digest(digest) => Pick::new(None, Some(digest)).map_err(|error| failed(&error))?,
-        };
-        wbuild_store::import_whole(self.store(), &source, &pick).map_err(|error| failed(&error))
-    }
-
     /// Ends the view of progress, before anything else is printed.
     fn close(self) -> (Store, ProgressMode, Paint) {
         let Self { delivery, mode, paint, .. } = self;
         (delivery.store, mode, paint)
     }
+}
+
+/// Opens the layout that `text`, `oci-layout://` and then `layout`, names.
+fn layout_source(text: &str, layout: &str) -> Result<(LayoutSource, Pick), Failure> {
+    let failed = |error: &dyn std::error::Error| layout_failure(text, error);
+    let (path, selector) = layout_of(layout);
+    let is_dir = path.metadata().map_err(|error| failed(&error))?.is_dir();
+    let source = if is_dir {
+        let dir = Dir::open_ambient_dir(&path, ambient_authority()).map_err(|error| failed(&error))?;
+        LayoutSource::directory(dir)
+    } else {
+        let file = std::fs::OpenOptions::new().read(true).open(&path).map_err(|error| failed(&error))?;
+        LayoutSource::tar(cap_std::fs::File::from_std(file))
+    };
+    let source = source.map_err(|error| failed(&error))?;
+    let pick = match &selector {
+        Selector::Default => Pick::Only,
+        Selector::Tag(tag) => Pick::Name(tag.clone()),
+        Selector::Digest(digest) => Pick::new(None, Some(digest)).map_err(|error| failed(&error))?,
+    };
+    Ok((source, pick))
+}
+
+fn layout_failure(text: &str, error: &dyn std::error::Error) -> Failure {
+    let mut failure = Failure::from_error(Exit::Usage, error);
+    failure.message = format!("{text}: {}", failure.message);
+    failure
 }
 
 /// Reads an image's name.

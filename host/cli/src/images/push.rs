@@ -48,7 +48,7 @@ pub(crate) fn run(args: &PushArgs, environment: &Environment) -> Result<(), Fail
         names.push(reference);
         descriptor
     } else {
-        let found = desk.find(&args.image)?;
+        let found = desk.find_to_send(&args.image)?;
         if let Some(remote) = &found.remote {
             super::pull::everything(&desk, remote, &found.descriptor)?;
         }
