@@ -5,6 +5,7 @@
 #![expect(clippy::disallowed_methods, reason = "plants secrets on the machine's own file system")]
 
 mod archives;
+mod attacks;
 mod credentials;
 mod guests;
 mod mounts;

@@ -70,7 +70,10 @@ impl Session {
         }
         let session = Self { caller, scratch, shares: Vec::new(), env: Vec::new(), given: 0 };
         // A checkout beneath somebody's home cannot be entered by another user; a copy of the binary can.
-        fs::copy(binary, session.binary()).with_context(|| binary.display().to_string())?;
+        // By another process: what this one has open for writing while another thread forks cannot be executed (ETXTBSY).
+        let mut copy = command("cp", [binary]);
+        copy.arg(session.binary());
+        command::run(copy)?.success()?;
         fs::set_permissions(session.store(), fs::Permissions::from_mode(0o755))?;
         if let Caller::User(uid) = session.caller {
             std::os::unix::fs::chown(session.store(), Some(uid), Some(uid))?;

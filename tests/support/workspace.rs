@@ -132,13 +132,52 @@ pub fn artifacts(profile: Profile) -> Result<Artifacts> {
     if let (Some(wbuild), Some(stub)) = (given("WBUILD_BIN"), given("WBUILD_STUB")) {
         return Ok(Artifacts { wbuild, stub });
     }
+    let release = if profile == Profile::Release { &["--release"][..] } else { &[] };
+    let messages = cargo_build("wbuild", release)?;
+    let (mut wbuild, mut stub) = (None, None);
+    for message in messages {
+        let id = message["package_id"].as_str().unwrap_or_default();
+        if message["reason"] == "build-script-executed" && id.contains("/host/native#") {
+            stub = message["out_dir"].as_str().map(|dir| Path::new(dir).join("stub"));
+        }
+        wbuild = executable(&message, "wbuild").or(wbuild);
+    }
+    let wbuild = wbuild.context("cargo built no executable wbuild")?;
+    let stub = stub.filter(|stub| stub.is_file()).context("cargo built no stub")?;
+    Ok(Artifacts { wbuild, stub })
+}
+
+/// Builds the runner of single steps (host/native/tests/support/step.rs), if it has changed; `WBUILD_STEP_BIN` names a file to use in its
+/// place. It alone can take fences down.
+pub fn step_runner() -> Result<PathBuf> {
+    static BUILT: Mutex<Option<PathBuf>> = Mutex::new(None);
+    let mut built = BUILT.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(path) = &*built {
+        return Ok(path.clone());
+    }
+    let path = match std::env::var_os("WBUILD_STEP_BIN") {
+        Some(path) => path.into(),
+        None => {
+            let messages = cargo_build("wbuild_step", &["--package", "wbuild-native"])?;
+            let found = messages.iter().find_map(|message| executable(message, "wbuild_step"));
+            found.context("cargo built no executable wbuild_step")?
+        }
+    };
+    *built = Some(path.clone());
+    Ok(path)
+}
+
+fn executable(message: &serde_json::Value, name: &str) -> Option<PathBuf> {
+    let is_it = message["reason"] == "compiler-artifact" && message["target"]["name"] == name;
+    message["executable"].as_str().filter(|_| is_it).map(PathBuf::from)
+}
+
+/// Builds a binary of the workspace; what cargo told of it.
+fn cargo_build(bin: &str, more: &[&str]) -> Result<Vec<serde_json::Value>> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut build =
-        command(cargo, ["build", "--locked", "--bin", "wbuild", "--message-format=json-render-diagnostics"]);
-    build.current_dir(root());
-    if profile == Profile::Release {
-        build.arg("--release");
-    }
+        command(cargo, ["build", "--locked", "--bin", bin, "--message-format=json-render-diagnostics"]);
+    build.current_dir(root()).args(more);
     // What the outer cargo told this program about its package would make build scripts run again.
     for (name, _) in std::env::vars_os() {
         let text = name.to_string_lossy();
@@ -150,20 +189,7 @@ pub fn artifacts(profile: Profile) -> Result<Artifacts> {
         }
     }
     let messages = command::run(build)?.success()?.stdout;
-    let messages = messages.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
-    let (mut wbuild, mut stub) = (None, None);
-    for message in messages {
-        let id = message["package_id"].as_str().unwrap_or_default();
-        if message["reason"] == "build-script-executed" && id.contains("/host/native#") {
-            stub = message["out_dir"].as_str().map(|dir| Path::new(dir).join("stub"));
-        }
-        if message["reason"] == "compiler-artifact" && message["target"]["name"] == "wbuild" {
-            wbuild = message["executable"].as_str().map(PathBuf::from).or(wbuild);
-        }
-    }
-    let wbuild = wbuild.context("cargo built no executable wbuild")?;
-    let stub = stub.filter(|stub| stub.is_file()).context("cargo built no stub")?;
-    Ok(Artifacts { wbuild, stub })
+    Ok(messages.lines().filter_map(|line| serde_json::from_str(line).ok()).collect())
 }
 
 /// The binary under test, built once per test program.

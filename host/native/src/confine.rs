@@ -11,6 +11,8 @@ use rustix::thread::{CapabilitySet, CapabilitySets};
 use wbuild_monitor::MountAccess;
 use wbuild_sys::landlock::{self, Rights, Ruleset, Scopes};
 
+use crate::fences::Fence::Landlock;
+use crate::fences::Fences;
 use crate::grafts::{Backing, Source};
 use crate::wire::HostIdentity;
 
@@ -74,9 +76,9 @@ const RUN: Rights = READ.with(Rights::EXECUTE);
 ///
 /// # Errors
 /// The kernel's.
-pub(crate) fn supervisor(places: &Places) -> Result<Fence, Errno> {
+pub(crate) fn supervisor(places: &Places, fences: &Fences) -> Result<Fence, Errno> {
     let abi = landlock::abi();
-    if abi < 2 {
+    if abi < 2 || !fences.stands(&Landlock) {
         return Ok(Fence::None);
     }
     let mut rules = Ruleset::new(Scopes::ABSTRACT_SOCKETS_AND_SIGNALS)?;
@@ -112,8 +114,8 @@ pub(crate) fn supervisor(places: &Places) -> Result<Fence, Errno> {
 ///
 /// # Errors
 /// The kernel's; without scopes (ABI 6) there is nothing to do.
-pub(crate) fn reaper() -> Result<SignalScope, Errno> {
-    if landlock::abi() < 6 {
+pub(crate) fn reaper(fences: &Fences) -> Result<SignalScope, Errno> {
+    if landlock::abi() < 6 || !fences.stands(&Landlock) {
         return Ok(SignalScope::Everything);
     }
     Ruleset::scopes_only(Scopes::ABSTRACT_SOCKETS_AND_SIGNALS)?.restrict_self()?;
@@ -134,8 +136,8 @@ pub(crate) enum SignalScope {
 ///
 /// # Errors
 /// The kernel's.
-pub(crate) fn guest(places: &Places) -> Result<(), Errno> {
-    if landlock::abi() < 2 {
+pub(crate) fn guest(places: &Places, fences: &Fences) -> Result<(), Errno> {
+    if landlock::abi() < 2 || !fences.stands(&Landlock) {
         return Ok(());
     }
     let mut rules = Ruleset::new(Scopes::ABSTRACT_SOCKETS_AND_SIGNALS)?;

@@ -18,6 +18,7 @@ use wbuild_monitor::{
     StepResult, StepSpec,
 };
 
+use crate::fences::Fences;
 use crate::modules;
 use crate::output::{Seen, Watched};
 use crate::supervisor::SUPERVISOR_ARGUMENT;
@@ -38,11 +39,19 @@ pub struct NativeEngine {
     pub modules: Option<Arc<dyn ModuleCompiler>>,
     /// Whether the calls that the broker answers are counted, and told in a note of the step's result.
     pub accounting: Accounting,
+    /// Which fences stand: all, but for the controls of attacks.
+    pub fences: Fences,
 }
 
 impl Default for NativeEngine {
     fn default() -> Self {
-        Self { exe: "/proc/self/exe".into(), strategy: None, modules: None, accounting: Accounting::Off }
+        Self {
+            exe: "/proc/self/exe".into(),
+            strategy: None,
+            modules: None,
+            accounting: Accounting::Off,
+            fences: Fences::default(),
+        }
     }
 }
 
@@ -134,8 +143,13 @@ impl NativeEngine {
         let child = command.spawn()?;
         // The command holds the supervisor's end of the socket.
         drop(command);
-        let counts = self.accounting == Accounting::Counted;
-        let launch = Launch { spec: spec.clone(), strategy: self.choice(), identity: identity(), counts };
+        let launch = Launch {
+            spec: spec.clone(),
+            strategy: self.choice(),
+            identity: identity(),
+            counts: self.accounting == Accounting::Counted,
+            fences: self.fences.clone(),
+        };
         let (asked, their_asking) = match self.modules {
             Some(_) => UnixStream::pair().map(|(ours, theirs)| (Some(ours), Some(theirs)))?,
             None => (None, None),

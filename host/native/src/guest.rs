@@ -15,6 +15,7 @@ use rustix::process::{DumpableBehavior, Resource, Rlimit};
 use wbuild_monitor::{Limit, LimitedResource, Process};
 
 use crate::confine::{self, Places};
+use crate::fences::Fences;
 use crate::wire::{self, Boot, Stage};
 
 /// What the first guest process is made of.
@@ -27,6 +28,7 @@ pub(crate) struct Embryo<'a> {
     pub(crate) stderr: &'a OwnedFd,
     /// To the supervisor; closes on exec.
     pub(crate) boot: &'a UnixStream,
+    pub(crate) fences: &'a Fences,
 }
 
 /// Becomes the guest, or tells why not and exits.
@@ -44,7 +46,7 @@ fn become_guest(embryo: &Embryo<'_>) -> Result<Infallible, Boot> {
     let failed = |stage| move |errno: Errno| Boot::Failed { stage, errno: errno.raw_os_error() };
     prepare(embryo).map_err(failed(Stage::Process))?;
     limit(embryo.limits).map_err(failed(Stage::Limits))?;
-    confine::guest(embryo.places).map_err(failed(Stage::Landlock))?;
+    confine::guest(embryo.places, embryo.fences).map_err(failed(Stage::Landlock))?;
     let listener = wbuild_sys::seccomp::install(embryo.program).map_err(failed(Stage::Filter))?;
     let pid = rustix::process::getpid().as_raw_nonzero().get();
     let lost = |_| Boot::Failed { stage: Stage::Filter, errno: Errno::PIPE.raw_os_error() };

@@ -9,6 +9,7 @@
 
 mod confine;
 mod engine;
+mod fences;
 mod grafts;
 mod guest;
 mod meter;
@@ -21,6 +22,7 @@ mod watch;
 mod wire;
 
 pub use engine::{NativeEngine, SCRATCH_ID};
+pub use fences::{Fence, Fences, NoSuchFence};
 pub use supervisor::{SUPERVISOR_ARGUMENT, supervisor_main};
 pub use wbuild_broker::exec::Strategy;
 pub use wbuild_broker::serve::Accounting;

@@ -11,6 +11,7 @@ use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, Signal, WaitOptions, WaitStatus};
 
 use crate::confine::{self, SignalScope};
+use crate::fences::Fence;
 use crate::guest::Embryo;
 use crate::wire::{self, ExitStatus, Reaped};
 
@@ -35,7 +36,7 @@ pub(crate) fn run(ends: &Ends, embryo: &Embryo<'_>) -> i32 {
 
 fn reap(ends: &Ends, embryo: &Embryo<'_>) -> Result<Reaped, Errno> {
     rustix::process::set_child_subreaper(Some(rustix::process::getpid()))?;
-    let scope = confine::reaper()?;
+    let scope = confine::reaper(embryo.fences)?;
     let guest = match wbuild_sys::process::fork()? {
         wbuild_sys::process::Forked::Parent(pid) => pid,
         wbuild_sys::process::Forked::Child => crate::guest::run(embryo),
@@ -47,7 +48,9 @@ fn reap(ends: &Ends, embryo: &Embryo<'_>) -> Result<Reaped, Errno> {
         tally.collect(WaitOptions::NOHANG)?;
     }
     tally.others = 0;
-    end_all(&mut tally, scope)?;
+    if embryo.fences.stands(&Fence::End) {
+        end_all(&mut tally, scope)?;
+    }
     let killed = tally.others;
     Ok(Reaped { exit: exit.unwrap_or(ExitStatus::Signal(Signal::KILL.as_raw())), killed })
 }

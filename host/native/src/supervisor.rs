@@ -25,6 +25,7 @@ use wbuild_sys::notify::Listener;
 use wbuild_sys::process::Forked;
 
 use crate::confine::{self, Fence, Places};
+use crate::fences::{self, Fences};
 use crate::grafts::{self, Backing, Loan};
 use crate::guest::Embryo;
 use crate::meter::{self, Measured, Meter};
@@ -101,10 +102,10 @@ fn supervise(control: &UnixStream) -> Result<Outcome, Failure> {
         return Err(Failure::Alone);
     };
     let modules = descriptors.next().map(Requests::over);
-    let Launch { mut spec, strategy, identity, counts } = launch;
+    let Launch { mut spec, strategy, identity, counts, fences } = launch;
     let accounting = if counts { Accounting::Counted } else { Accounting::Off };
     meter::hold(&mut spec.resources.limits, spec.policy.limits());
-    rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable).map_err(broken("cannot hide"))?;
+    hide(&fences)?;
     wbuild_sys::process::keep_inherited_descriptors_out_of_children()
         .map_err(broken("cannot mark inherited descriptors"))?;
     rustix::process::umask(Mode::empty());
@@ -117,13 +118,13 @@ fn supervise(control: &UnixStream) -> Result<Outcome, Failure> {
     let strategy = choose(strategy);
     confine::drop_privileges(identity).map_err(|(what, errno)| broken(format!("cannot {what}"))(errno))?;
     // Changing ids made it dumpable or not by the kernel's own rule.
-    rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable).map_err(broken("cannot hide"))?;
-    let fence =
-        confine::supervisor(&places).map_err(broken("cannot enter the supervisor's Landlock domain"))?;
+    hide(&fences)?;
+    let fence = confine::supervisor(&places, &fences)
+        .map_err(broken("cannot enter the supervisor's Landlock domain"))?;
 
     let cookie = random()?;
-    let program: Vec<_> =
-        filter::program(cookie, spec.resources.network).iter().map(|i| (i.code, i.jt, i.jf, i.k)).collect();
+    let program = filter::program_without(cookie, spec.resources.network, &|row| fences.fate(row));
+    let program: Vec<_> = program.iter().map(|i| (i.code, i.jt, i.jf, i.k)).collect();
     let sockets = || UnixStream::pair().map_err(|error| Broken::new("cannot make a socket pair", error));
     let ((boot, embryo_boot), (report, reaper_report)) = (sockets()?, sockets()?);
     let (life_read, life) =
@@ -141,6 +142,7 @@ fn supervise(control: &UnixStream) -> Result<Outcome, Failure> {
             stdout: &stdout,
             stderr: &stderr,
             boot: &embryo_boot,
+            fences: &fences,
         };
         wbuild_sys::process::exit_now(crate::reaper::run(&ends, &embryo));
     };
@@ -155,6 +157,15 @@ fn supervise(control: &UnixStream) -> Result<Outcome, Failure> {
         _lifeline: lifeline,
     };
     running.serve(&spec, &places, Parts { root, strategy, cookie, fence, raised, modules, accounting })
+}
+
+/// No process of the same user may look into this one.
+fn hide(fences: &Fences) -> Result<(), Failure> {
+    let dumpable = match fences.stands(&fences::Fence::Hidden) {
+        true => DumpableBehavior::NotDumpable,
+        false => DumpableBehavior::Dumpable,
+    };
+    rustix::process::set_dumpable_behavior(dumpable).map_err(broken("cannot hide"))
 }
 
 /// What the parent half needs to serve the step.

@@ -17,6 +17,8 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use wbuild_monitor::{Exit, StepResult, StepSpec};
 
+use crate::fences::Fences;
+
 /// The most descriptors that travel with one message.
 const MAX_DESCRIPTORS: usize = 4;
 /// No message is longer: a changeset of a million entries fits.
@@ -30,6 +32,7 @@ pub(crate) struct Launch {
     pub(crate) identity: HostIdentity,
     /// Whether the answered calls are counted and told in a note.
     pub(crate) counts: bool,
+    pub(crate) fences: Fences,
 }
 
 /// How dynamic programs start.

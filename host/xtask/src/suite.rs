@@ -20,12 +20,35 @@ struct Count {
 pub(crate) fn test(name: Option<&str>) -> Result<()> {
     setup::require(&[For::Compiling, For::Tests])?;
     let mut count = Count::default();
+    if name == Some("sandbox") {
+        return sandbox(&mut count);
+    }
     if name.is_none() {
         for (_, result) in check::all() {
             count.add_check(result.is_ok());
         }
     }
     suite(&mut count, &["--workspace"], name, "default")
+}
+
+/// What the sandbox stands on: the calls against Linux, the attacks and their controls, random paths against a chroot; and the table of
+/// attacks that they came to.
+fn sandbox(count: &mut Count) -> Result<()> {
+    let made = wbuild_tests::workspace::cache("attacks")?;
+    if made.exists() {
+        std::fs::remove_dir_all(&made).context("cannot remove the table of the last run")?;
+    }
+    run_tests(count, &["--package", "wbuild-native", "--test", "calls"], None, "default")?;
+    let result = suite(count, &["--package", "wbuild-tests"], Some("sandbox"), "default");
+    println!("attack | family: way | without | without its fence it");
+    let mut reports: Vec<_> =
+        std::fs::read_dir(&made).into_iter().flatten().filter_map(|entry| Some(entry.ok()?.path())).collect();
+    // The table first, then what each caller held.
+    reports.sort_by_key(|path| !path.ends_with("table"));
+    for report in reports {
+        print!("{}", std::fs::read_to_string(report).context("cannot read a report")?);
+    }
+    result
 }
 
 /// The tests that have an N, with a large one, one at a time.

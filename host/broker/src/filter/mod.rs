@@ -73,21 +73,52 @@ struct Run {
 /// Never for the shipped table: a test compiles it.
 #[must_use]
 pub fn program(cookie: u64, network: Network) -> Vec<Instruction> {
+    program_without(cookie, network, &|_| Fate::AsTheTableSays)
+}
+
+/// What becomes of a row, or of the foreign architectures (`None`), where a test takes fences down.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fate {
+    /// Nothing is taken down.
+    AsTheTableSays,
+    /// The kernel runs it unseen.
+    Native,
+}
+
+/// [`program`] with fences down, for the controls of the attacks in tests/escape: an attack that is held by a row succeeds where the
+/// row's `fate` is [`Fate::Native`]. A step that users run always gets [`program`].
+///
+/// # Panics
+/// Never for the shipped table: a test compiles it.
+#[must_use]
+pub fn program_without(
+    cookie: u64,
+    network: Network,
+    fate: &dyn Fn(Option<&Row>) -> Fate,
+) -> Vec<Instruction> {
     let mut asm = Assembler::default();
     asm.load(DATA_ARCH);
     let ours = asm.label();
     asm.jump_if_equal(ARCHITECTURE, ours);
-    asm.answer(errno_verdict(Errno::NOSYS));
+    asm.answer(match fate(None) {
+        Fate::AsTheTableSays => errno_verdict(Errno::NOSYS),
+        Fate::Native => RET_ALLOW,
+    });
     asm.place(ours);
     asm.load(DATA_NR);
+    let socket = table::all().find(|row| row.name == "socket");
     match network {
+        _ if fate(socket) == Fate::Native => {}
         Network::Open => {}
         Network::None => gate_internet(&mut asm, errno_verdict(Errno::AFNOSUPPORT)),
         Network::Asked => gate_internet(&mut asm, RET_USER_NOTIF),
     }
-    search(&mut asm, &runs(), cookie);
+    search(&mut asm, &runs(fate), cookie);
     asm.finish()
 }
+
+/// What every row becomes whose fate is [`Fate::Native`].
+static UNSEEN: Row = table::native("", table::nr(0, 0));
 
 /// `RUN --network=none`, or a policy: no socket of the internet families is made without `verdict`, so there is nothing to connect, bind or send with.
 /// The number is loaded.
@@ -110,9 +141,13 @@ fn gate_internet(asm: &mut Assembler, verdict: u32) {
 }
 
 /// All numbers from 0 up, in runs: neighbours with the same verdict and no cases are one.
-fn runs() -> Vec<Run> {
+fn runs(fate: &dyn Fn(Option<&Row>) -> Fate) -> Vec<Run> {
+    let treated = |row: &'static Row| match fate(Some(row)) {
+        Fate::AsTheTableSays => row,
+        Fate::Native => &UNSEEN,
+    };
     let mut rows: Vec<(u32, &'static Row)> =
-        table::all().filter_map(|row| row.numbers.here().map(|number| (number, row))).collect();
+        table::all().filter_map(|row| row.numbers.here().map(|number| (number, treated(row)))).collect();
     rows.sort_by_key(|(number, _)| *number);
     let mut runs: Vec<Run> = Vec::new();
     let mut push = |first: u32, row: Option<&'static Row>| {

@@ -1,7 +1,7 @@
 //! Runs one step in a tree: `wbuild_step TREE SCRATCH PROGRAM [ARGUMENT..]`.
 //!
 //! A tree that is not there is made, empty. Variables: `STEP_STRATEGY` (planted, loader), `STEP_USER` (uid:gid),
-//! `STEP_CHECK` (full), `STEP_CHANGES` (prints them). The exit code is the program's, 128 + signal, or 125 for our own failures.
+//! `STEP_CHECK` (full), `STEP_CHANGES` (prints them), `STEP_NETWORK` (none), `STEP_WITHOUT` (fences to take down, see native's fences.rs). The exit code is the program's, 128 + signal, or 125 for our own failures.
 //! With `__supervisor` as its first argument it is the supervisor of another run.
 
 #![expect(clippy::print_stderr, reason = "a tool for tests, whose only user reads standard error")]
@@ -11,9 +11,10 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use wbuild_monitor::{
-    Cancel, Engine, Exit, JournalCheck, MtimeRule, OutputSink, Owner, Policy, Process, Root, StepSpec, Stream,
+    Cancel, Engine, Exit, JournalCheck, MtimeRule, Network, OutputSink, Owner, Policy, Process, Resources,
+    Root, StepSpec, Stream,
 };
-use wbuild_native::{NativeEngine, SUPERVISOR_ARGUMENT, Strategy, supervisor_main};
+use wbuild_native::{Fences, NativeEngine, SUPERVISOR_ARGUMENT, Strategy, supervisor_main};
 
 struct Through;
 
@@ -46,6 +47,13 @@ fn main() -> ExitCode {
             Ok("planted") => Some(Strategy::Planted),
             Ok("loader") => Some(Strategy::Loader),
             _ => None,
+        },
+        fences: match Fences::without(&std::env::var("STEP_WITHOUT").unwrap_or_default()) {
+            Ok(fences) => fences,
+            Err(error) => {
+                eprintln!("wbuild_step: {error}");
+                return ExitCode::from(125);
+            }
         },
         ..NativeEngine::default()
     };
@@ -143,7 +151,13 @@ fn spec(tree: PathBuf, scratch: &Path, argv: Vec<String>) -> StepSpec {
             hostname: "wbuild".into(),
         },
         mounts: vec![],
-        resources: Default::default(),
+        resources: Resources {
+            network: match std::env::var("STEP_NETWORK").as_deref() {
+                Ok("none") => Network::None,
+                _ => Network::Open,
+            },
+            ..Resources::default()
+        },
         mtimes: MtimeRule::Keep,
         policy: Policy::default(),
         journal_check: match std::env::var("STEP_CHECK").as_deref() {
