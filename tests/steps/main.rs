@@ -6,6 +6,7 @@
 
 mod attributes;
 mod bytecode;
+mod cache;
 mod evidence;
 mod examples;
 mod mounts;
@@ -14,3 +15,4 @@ mod repository;
 mod strategies;
 mod users;
 mod wasm;
+mod wasm_tool;

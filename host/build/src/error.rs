@@ -54,6 +54,14 @@ pub enum BuildError {
         /// What would do.
         hint: Option<String>,
     },
+    /// The comment above an instruction gives no duration.
+    #[error("`# wbuild: cache={text}` is no duration")]
+    Lifetime {
+        /// The instruction below the comment.
+        span: Span,
+        /// What it gives.
+        text: String,
+    },
     /// A RUN step wrote a secret into a file.
     #[error("{name}: {path} holds the secret {id:?}")]
     SecretFound {

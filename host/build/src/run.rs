@@ -11,7 +11,7 @@ use cap_std::fs::Dir;
 use wbuild_layer::{ChangeSet, RootPath};
 use wbuild_monitor::{
     Cancel, Denial, Denials, Engine, EngineError, Exit, JournalCheck, Limit, Mount, MountAccess, MountSource,
-    MtimeRule, Network, Process, Resources, StepRecord, StepSpec,
+    MtimeRule, Network, Observations, Process, Resources, StepRecord, StepSpec,
 };
 use wbuild_plan::{Run, RunNetwork, Stage, Step};
 use wbuild_policy::{Mode, Policy, Ruleset, StepName};
@@ -55,7 +55,7 @@ pub(crate) fn run(
     run: &Run,
     context: &RunContext<'_>,
     running: &Running,
-) -> Result<ChangeSet, BuildError> {
+) -> Result<Ran, BuildError> {
     let spec = StepSpec {
         name: step.name.clone(),
         tree: context.tree.to_owned(),
@@ -85,7 +85,7 @@ pub(crate) fn run(
         return Err(BuildError::Cancelled);
     }
     let (name, span, tail) = (step.name.clone(), step.span, running.last_lines());
-    let StepRecord { denials, reached, .. } = result.record;
+    let StepRecord { denials, reached, observed, .. } = result.record;
     if let Some(reached) = reached {
         let (rule, denials) =
             (context.policy.limit_rule(reached.limit).cloned().map(Box::new), Box::new(denials));
@@ -94,7 +94,7 @@ pub(crate) fn run(
     match result.exit {
         Exit::Code(0) => {
             tell(&denials, context.policy.mode(), running);
-            Ok(result.changes)
+            Ok(Ran { changes: result.changes, observed })
         }
         exit if denials.list.is_empty() || context.policy.mode() == Mode::Audit => {
             tell(&denials, context.policy.mode(), running);

@@ -13,6 +13,7 @@ use crate::cache::{self, Claim, Common, Found, Given, Inputs, Origin, Reader, Se
 use crate::epoch::Writer;
 use crate::error::{BuildError, FilesError};
 use crate::files::Files;
+use crate::reads::{self, Lifetime};
 use crate::request::BuildRequest;
 use crate::run;
 use crate::stage::{Sources, StageRunner, StageState};
@@ -33,6 +34,8 @@ pub(crate) struct Search {
     pub(crate) content: Option<Digest>,
     /// What was looked for, for explanations.
     pub(crate) inputs: Inputs,
+    /// Of a RUN whose reads may be known: the key of what it is without its tree.
+    pub(crate) weak: Option<Digest>,
 }
 
 /// Where the files of a COPY come from, for their times.
@@ -80,11 +83,15 @@ impl StageRunner<'_> {
             mtimes: self.times.rule(k, writer),
             packing: &packing,
         };
-        let one = |key: StepKey| match self.cache.look_up(&self.stage.name, key.digest)? {
+        let one = |key: StepKey, since: Option<i64>, weak: Option<Digest>| match self.cache.look_up_since(
+            &self.stage.name,
+            key.digest,
+            since,
+        )? {
             Found::Layer(layer) => Ok(Lookup::Layer(layer)),
             Found::Missing(claim) => {
                 let inputs = Inputs::new(key.digest, key.inputs, &[]);
-                Ok(Lookup::Missing(Search { claims: vec![claim], content: None, inputs }))
+                Ok(Lookup::Missing(Search { claims: vec![claim], content: None, inputs, weak }))
             }
         };
         match &step.action {
@@ -94,9 +101,13 @@ impl StageRunner<'_> {
                 let policy = run::policy_of(&self.request.policy, self.stage, run).fingerprint();
                 let BuildRequest { hostname, extra_hosts: hosts, limits, shm_size, .. } = self.request;
                 let given = Given { hostname, hosts, limits, shm_size: *shm_size, policy: &policy };
-                one(cache::run(&common(Writer::Build), run, &mounted, &given, self.is_proxy))
+                let common = common(Writer::Build);
+                let key = |common: &Common<'_>| cache::run(common, run, &mounted, &given, self.is_proxy);
+                let weak = reads::is_observable(run).then(|| key(&reads::any_tree(&common)).digest);
+                let since = Lifetime::of(&self.request.dockerfile, step.span)?.since(self.now);
+                one(key(&common), since, weak)
             }
-            Action::Workdir(workdir) => one(cache::workdir(&common(Writer::Context), workdir)),
+            Action::Workdir(workdir) => one(cache::workdir(&common(Writer::Context), workdir), None, None),
             Action::Copy(copy) => self.find_copy(step, copy, &common(writer(copy)), k, sources),
         }
     }
@@ -160,7 +171,12 @@ impl StageRunner<'_> {
             Found::Missing(claim) => {
                 claims.push(claim);
                 let inputs = Inputs::new(key.digest, key.inputs, &selection.files);
-                Ok(Lookup::Missing(Search { claims, content: tree.is_none().then_some(content), inputs }))
+                Ok(Lookup::Missing(Search {
+                    claims,
+                    content: tree.is_none().then_some(content),
+                    inputs,
+                    weak: None,
+                }))
             }
         }
     }

@@ -16,6 +16,7 @@ use crate::error::BuildError;
 use crate::image::Growing;
 use crate::images::ImageSet;
 use crate::progress::Reporter;
+use crate::reads::{self, Candidate};
 use crate::request::BuildRequest;
 
 /// The shared caches of one build.
@@ -142,7 +143,8 @@ impl SharedCaches<'_> {
         let wanted =
             |layer: &wbuild_layer::Blob| export.mode == CacheMode::Max || own.contains(&layer.digest);
         let more = there.iter().map(|(key, record)| (*key, *record));
-        let package = package(self.store, &keys, wanted, more)?;
+        let reads = self.reads(cache, same)?;
+        let package = package(self.store, &keys, wanted, more, &reads)?;
         match &export.to {
             CacheDest::Registry(reference) => {
                 let kept: BTreeSet<Digest> =
@@ -167,6 +169,24 @@ impl SharedCaches<'_> {
             }
         }
         Ok(format!("{} entries, {} layers", package.entries, package.layers.len()))
+    }
+}
+
+impl SharedCaches<'_> {
+    /// What the store knows of what the steps of this build read, and what is known in the place that is written.
+    fn reads(
+        &self,
+        cache: &StepCache,
+        there: Option<usize>,
+    ) -> Result<BTreeMap<Digest, Vec<u8>>, BuildError> {
+        let mut all: BTreeMap<Digest, Vec<Candidate>> = BTreeMap::new();
+        for weak in cache.weak_keys() {
+            all.entry(weak).or_default().extend(reads::stored(self.store, &weak)?);
+        }
+        for (weak, document) in there.into_iter().flat_map(|number| cache.imported().reads_of(number)) {
+            all.entry(weak).or_default().extend(reads::parse(document));
+        }
+        Ok(all.into_iter().map(|(weak, candidates)| (weak, reads::document(candidates))).collect())
     }
 }
 

@@ -16,11 +16,12 @@ use crate::error::BuildError;
 use crate::evidence::Ledger;
 use crate::image::Growing;
 use crate::images::ImageSet;
+use crate::parked::ParkedTree;
 use crate::progress::Reporter;
 use crate::request::{BuildRequest, Wiring};
 use crate::shared_cache::SharedCaches;
 use crate::sources::StageSources;
-use crate::stage::{ParkedTree, StageRunner, StageState};
+use crate::stage::{StageRunner, StageState};
 
 /// A tree that several may want; `None` where it was not made, or was given away.
 pub(crate) type SharedTree = Arc<Mutex<Option<ParkedTree>>>;
@@ -150,7 +151,7 @@ impl<'a> Solver<'a> {
         // Whatever happens in it, a stage ends, and those that wait for it hear of that.
         let ending = Ending { solver: self, stage };
         match self.stage(stage) {
-            Ok(StageState { image, tree, writers }) => {
+            Ok(StageState { image, tree, writers, ran: _ }) => {
                 let done = Done { image, writers, tree: Arc::new(Mutex::new(tree)) };
                 self.lock().done.insert(stage.id, done);
             }
@@ -164,14 +165,19 @@ impl<'a> Solver<'a> {
 
     fn stage(&self, stage: &'a Stage) -> Result<StageState, BuildError> {
         let mut state = match &stage.base {
-            Base::Scratch => StageState { image: Growing::scratch(&stage.platform), tree: None, writers: 0 },
+            Base::Scratch => StageState {
+                image: Growing::scratch(&stage.platform),
+                tree: None,
+                writers: 0,
+                ran: Vec::new(),
+            },
             Base::Image(image) => {
                 let base = self.images.get(image).ok_or(BuildError::Unplanned { what: "a base image" })?;
-                StageState { image: Growing::from_base(&base.image), tree: None, writers: 0 }
+                StageState { image: Growing::from_base(&base.image), tree: None, writers: 0, ran: Vec::new() }
             }
             Base::Stage(base) => {
                 let Done { image, writers, .. } = self.done(*base)?;
-                StageState { image, tree: None, writers }
+                StageState { image, tree: None, writers, ran: Vec::new() }
             }
         };
         let arguments = &self.request.build_args;

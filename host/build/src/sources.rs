@@ -13,9 +13,10 @@ use crate::context::ContextFiles;
 use crate::error::{BuildError, FilesError};
 use crate::files::Files;
 use crate::image::Growing;
+use crate::parked::ParkedTree;
 use crate::request::{ContextDir, NamedContext};
 use crate::solve::{Done, SharedTree, Solver};
-use crate::stage::{ParkedTree, Sources};
+use crate::stage::Sources;
 
 type UseFiles<'u> = dyn FnMut(&dyn Files) -> Result<(), FilesError> + 'u;
 

@@ -4,22 +4,19 @@
 //! failure nothing of a stage is used again.
 
 use std::io;
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
-use cap_std::fs::Dir;
-use wbuild_layer::{Blob, ChangeSet, Expected, Timestamp};
+use wbuild_layer::{Blob, ChangeSet, Timestamp};
 use wbuild_monitor::{JournalCheck, MtimeRule};
 use wbuild_oci::{Descriptor, Digest};
 use wbuild_plan::{
     Action, Copy, CopyFrom, CopySource, LayerKind, Link, Run, Span, Stage, Step, UrlSource, Workdir,
 };
-use wbuild_rootfs::Layer;
-use wbuild_store::{Downloaded, StoreError, Tree as Home};
+use wbuild_store::Downloaded;
 
 use crate::background::Background;
-use crate::cache::{Claim, Decision, DigestCache, Record, StepCache};
+use crate::cache::{Claim, Decision, DigestCache, PARENT_CHANGED, Record, StepCache};
 use crate::commit::commit;
 use crate::copy::{Copier, CopyTimes, Fetched, make_dirs};
 use crate::epoch::{Times, Writer};
@@ -29,139 +26,13 @@ use crate::files::Files;
 use crate::image::Growing;
 use crate::mounts::secrets::Given;
 use crate::mounts::{self, MountContext};
+use crate::parked::ParkedTree;
 use crate::progress::{Reporter, Running};
+use crate::reads::{Learnt, Replay};
 use crate::request::{BuildRequest, Wiring};
-use crate::run::{self, RunContext};
+use crate::run::{self, Ran, RunContext};
 use crate::search::{Lookup, Search, writer};
-use crate::tree::{Sharing, Tree};
-
-/// A tree on disk that nobody has open.
-pub(crate) struct ParkedTree {
-    home: Home,
-    path: PathBuf,
-    /// How many step directories were made beside it.
-    scratches: u32,
-    /// How many of the image's layers are in it.
-    holds: usize,
-    standing: Standing,
-}
-
-/// Whether a tree may still change.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Standing {
-    /// It may.
-    Alone,
-    /// Other trees share its inodes: it stays as it is.
-    Frozen,
-}
-
-impl ParkedTree {
-    /// Unpacks `layers`, lowest first, into a new tree.
-    pub(crate) fn unpack(
-        wiring: &Wiring,
-        layers: &[(Descriptor, wbuild_oci::Digest)],
-        name: &str,
-    ) -> Result<Self, BuildError> {
-        let home = wiring.store.tree()?;
-        let path = wiring.store_path.join(home.path()).join("root");
-        let mut blobs = layers.iter().map(|layer| blob(wiring, layer));
-        let made = Tree::make(&path, &mut blobs);
-        if wiring.cancel.is_cancelled() {
-            return Err(BuildError::Cancelled);
-        }
-        made.map_err(|source| BuildError::Tree { name: name.to_owned(), source: Box::new(source) })?;
-        Ok(Self { home, path, scratches: 0, holds: layers.len(), standing: Standing::Alone })
-    }
-
-    /// A new tree with the same files, by hard links or reflinks; `None` where the volume has neither. This one is not changed
-    /// any more.
-    pub(crate) fn link(&mut self, wiring: &Wiring, name: &str) -> Result<Option<Self>, BuildError> {
-        self.standing = Standing::Frozen;
-        for how in [Sharing::Inodes, Sharing::Blocks] {
-            let home = wiring.store.tree()?;
-            let path = wiring.store_path.join(home.path()).join("root");
-            match Tree::share(&path, &self.path, how) {
-                Ok(()) => {
-                    let holds = self.holds;
-                    return Ok(Some(Self { home, path, scratches: 0, holds, standing: Standing::Alone }));
-                }
-                Err(error) if error.is_unable_to_share() => {}
-                Err(source) => {
-                    return Err(BuildError::Tree { name: name.to_owned(), source: Box::new(source) });
-                }
-            }
-        }
-        Ok(None)
-    }
-
-    /// Whether another tree was linked from it: then it may be read and linked, and nothing else.
-    pub(crate) fn is_frozen(&self) -> bool {
-        self.standing == Standing::Frozen
-    }
-
-    /// Unpacks those of `layers`, an image's, that the tree does not hold yet.
-    pub(crate) fn extend(
-        &mut self,
-        wiring: &Wiring,
-        layers: &[(Descriptor, wbuild_oci::Digest)],
-        name: &str,
-    ) -> Result<(), BuildError> {
-        let more = layers.get(self.holds..).unwrap_or_default();
-        let made = Tree::extend(&self.path, &mut more.iter().map(|layer| blob(wiring, layer)));
-        if wiring.cancel.is_cancelled() {
-            return Err(BuildError::Cancelled);
-        }
-        made.map_err(|source| BuildError::Tree { name: name.to_owned(), source: Box::new(source) })?;
-        self.holds = layers.len();
-        Ok(())
-    }
-
-    /// Whether some of `layers`, an image's, are not in it.
-    pub(crate) fn lacks(&self, layers: &[(Descriptor, wbuild_oci::Digest)]) -> bool {
-        self.holds < layers.len()
-    }
-
-    /// Opens the tree for reading.
-    pub(crate) fn open(&self, place: &str) -> Result<Tree, BuildError> {
-        self.open_checked(place, JournalCheck::Off)
-    }
-
-    /// Opens the tree for one instruction that writes.
-    fn open_checked(&self, place: &str, check: JournalCheck) -> Result<Tree, BuildError> {
-        Tree::open(&self.path, place, check)
-            .map_err(|error| BuildError::Tree { name: place.to_owned(), source: Box::new(error.into()) })
-    }
-
-    pub(crate) fn path(&self) -> &Path {
-        &self.path
-    }
-
-    /// Removes the tree.
-    pub(crate) fn remove(self) -> Result<(), StoreError> {
-        self.home.remove()
-    }
-
-    /// A new empty directory for one step.
-    fn scratch(&mut self) -> Result<(Dir, PathBuf, String), BuildError> {
-        self.scratches += 1;
-        let name = format!("step-{}", self.scratches);
-        let path = self.path.with_file_name(&name);
-        let host = |source| BuildError::Host { action: "make", path: path.clone(), source };
-        let dir =
-            self.home.dir().create_dir(&name).and_then(|()| self.home.dir().open_dir(&name)).map_err(host)?;
-        Ok((dir, path, name))
-    }
-}
-
-/// Opens a layer for unpacking.
-fn blob(wiring: &Wiring, (layer, diff_id): &(Descriptor, wbuild_oci::Digest)) -> io::Result<Layer> {
-    if wiring.cancel.is_cancelled() {
-        return Err(io::ErrorKind::Interrupted.into());
-    }
-    let blob = wiring.store.blob(&layer.digest).map_err(io::Error::other)?.into_std();
-    let expected = Expected { digest: layer.digest, size: layer.size, diff_id: Some(*diff_id) };
-    Ok(Layer { blob: Box::new(blob), expected })
-}
+use crate::tree::Tree;
 
 /// A stage that is done, or so far.
 pub(crate) struct StageState {
@@ -170,6 +41,16 @@ pub(crate) struct StageState {
     pub(crate) tree: Option<ParkedTree>,
     /// Steps that wrote files, those of the base stages counted.
     pub(crate) writers: u32,
+    /// Why steps of this stage ran, as far as that is known.
+    pub(crate) ran: Vec<String>,
+}
+
+/// What came of a step.
+struct Acted {
+    changes: ChangeSet,
+    tree: Tree,
+    /// Of a RUN: what it read.
+    learnt: Option<Learnt>,
 }
 
 /// Gives a COPY the files of other stages, images and directories.
@@ -249,8 +130,16 @@ impl StageRunner<'_> {
             }
             Lookup::Missing(search) => search,
         };
+        let mut unread = Vec::new();
+        if let Action::Run(run) = &step.action {
+            match self.replay(step, run, &search, state, sources)? {
+                Replay::Found { layer, paths } => return self.replayed(step, state, layer, paths),
+                Replay::Unknown(reasons) => unread = reasons,
+            }
+        }
         let place = self.place(step);
-        let reasons = self.cache.reasons(&self.stage.name, &place, &search.inputs)?;
+        let mut reasons = self.cache.reasons(&self.stage.name, &place, &search.inputs)?;
+        reasons.extend(unread);
         let is_linked = matches!(&step.action, Action::Copy(copy) if copy.link == Link::Layer);
         if !is_linked {
             self.ensure_tree(state, sources)?;
@@ -259,6 +148,8 @@ impl StageRunner<'_> {
         for reason in &reasons {
             running.note(&format!("not cached: {reason}"));
         }
+        // What follows from another step's running is no change of its own.
+        state.ran.extend(reasons.iter().filter(|reason| *reason != PARENT_CHANGED).cloned());
         self.cache.decide(Decision { step: step.name.clone(), cached: false, reasons });
         let began = Instant::now();
         self.ledger.begin(self.stage, step);
@@ -291,8 +182,33 @@ impl StageRunner<'_> {
         }
     }
 
+    /// A step that need not run, because all that it read is as it was when it ran.
+    fn replayed(
+        &self,
+        step: &Step,
+        state: &mut StageState,
+        layer: Option<Blob>,
+        paths: usize,
+    ) -> Result<(), BuildError> {
+        state.image.push(step.history.as_ref(), layer.as_ref(), self.times.created());
+        let running = self.reporter.start(&step.name);
+        let mut reasons = vec![format!("the {paths} paths that it looked at are as they were when it ran")];
+        reasons.extend(state.ran.iter().map(|reason| format!("it does not depend on this: {reason}")));
+        for reason in &reasons {
+            running.note(&format!("read set: {reason}"));
+        }
+        running.cached();
+        self.ledger.cached(self.stage, step);
+        self.cache.decide(Decision { step: step.name.clone(), cached: true, reasons });
+        Ok(())
+    }
+
     /// Makes the tree, or brings it to where the image is: steps that the cache had are not in it.
-    fn ensure_tree(&self, state: &mut StageState, sources: &mut dyn Sources) -> Result<(), BuildError> {
+    pub(crate) fn ensure_tree(
+        &self,
+        state: &mut StageState,
+        sources: &mut dyn Sources,
+    ) -> Result<(), BuildError> {
         let layers = state.image.layers_with_diff_ids();
         let name = &self.stage.name;
         if state.tree.is_none() {
@@ -332,7 +248,12 @@ impl StageRunner<'_> {
         running: &Running,
     ) -> Result<Option<Blob>, BuildError> {
         let tree = ParkedTree::unpack(self.wiring, &[], &step.name)?;
-        let mut own = StageState { image: state.image.clone(), tree: Some(tree), writers: state.writers };
+        let mut own = StageState {
+            image: state.image.clone(),
+            tree: Some(tree),
+            writers: state.writers,
+            ran: Vec::new(),
+        };
         let made = self.make(step, &mut own, sources, search, running);
         match own.tree.map(ParkedTree::remove) {
             Some(Err(error)) if made.is_ok() => Err(error.into()),
@@ -352,7 +273,7 @@ impl StageRunner<'_> {
         let began = Instant::now();
         let k = state.writers;
         let Some(parked) = state.tree.as_mut() else { return Ok(None) };
-        let (changes, tree) = self.act(step, parked, k, sources, running)?;
+        let Acted { changes, tree, learnt } = self.act(step, parked, k, sources, running)?;
         self.ledger
             .wrote(step, &changes, &tree)
             .map_err(|(path, source)| self.unreadable(step, path, source))?;
@@ -362,7 +283,8 @@ impl StageRunner<'_> {
             _ => true,
         };
         let keys = if same { search.claims.iter().map(Claim::key).collect() } else { Vec::new() };
-        let layer = self.commit(step, &tree, &changes, keys, began)?;
+        let learnt = learnt.zip(search.weak);
+        let layer = self.commit(step, &tree, &changes, (keys, learnt), began)?;
         if same {
             search.claims.iter().for_each(|claim| claim.fulfil(layer));
         }
@@ -377,9 +299,13 @@ impl StageRunner<'_> {
         k: u32,
         sources: &mut dyn Sources,
         running: &Running,
-    ) -> Result<(ChangeSet, Tree), BuildError> {
+    ) -> Result<Acted, BuildError> {
         match &step.action {
-            Action::Config => Ok((ChangeSet::default(), parked.open(&self.stage.name)?)),
+            Action::Config => Ok(Acted {
+                changes: ChangeSet::default(),
+                tree: parked.open(&self.stage.name)?,
+                learnt: None,
+            }),
             Action::Run(run) => self.run_step(step, run, parked, k, sources, running),
             Action::Copy(copy) => {
                 let writer = writer(copy);
@@ -406,11 +332,13 @@ impl StageRunner<'_> {
         k: u32,
         writer: Writer,
         write: impl FnOnce(&Tree) -> Result<(), BuildError>,
-    ) -> Result<(ChangeSet, Tree), BuildError> {
+    ) -> Result<Acted, BuildError> {
         let tree = parked.open_checked(&self.stage.name, self.journal_check)?;
         write(&tree)?;
-        tree.finish(self.times.rule(k, writer))
-            .map_err(|error| BuildError::Tree { name: step.name.clone(), source: Box::new(error.into()) })
+        let (changes, tree) = tree
+            .finish(self.times.rule(k, writer))
+            .map_err(|error| BuildError::Tree { name: step.name.clone(), source: Box::new(error.into()) })?;
+        Ok(Acted { changes, tree, learnt: None })
     }
 
     /// Writes the layer, and then what leads to it.
@@ -419,12 +347,18 @@ impl StageRunner<'_> {
         step: &Step,
         tree: &Tree,
         changes: &ChangeSet,
-        keys: Vec<Digest>,
+        (keys, learnt): (Vec<Digest>, Option<(Learnt, Digest)>),
         began: Instant,
     ) -> Result<Option<Blob>, BuildError> {
         let (store, name, now) = (self.wiring.store.clone(), step.name.clone(), self.now);
+        let took = began.elapsed();
         let remember = move |layer: Option<&Blob>| {
-            StepCache::write(&store, &keys, &Record::new(&name, now, began.elapsed(), layer))
+            let record = Record::new(&name, now, took, layer);
+            StepCache::write(&store, &keys, &record)?;
+            match (learnt, keys.first()) {
+                (Some((learnt, weak)), Some(key)) => learnt.remember(&store, (&weak, *key), &record),
+                _ => Ok(()),
+            }
         };
         let wanted = step.history.as_ref().is_some_and(|history| history.layer == LayerKind::Layer);
         if !wanted && changes.is_empty() {
@@ -516,7 +450,7 @@ impl StageRunner<'_> {
         make_dirs(tree, &path, owner).map_err(files)
     }
 
-    fn user_files(&self, step: &Step, tree: &Tree) -> Result<crate::users::UserFiles, BuildError> {
+    pub(crate) fn user_files(&self, step: &Step, tree: &Tree) -> Result<crate::users::UserFiles, BuildError> {
         tree.user_files().map_err(|source| BuildError::Files {
             name: step.name.clone(),
             span: step.span,
@@ -536,7 +470,7 @@ impl StageRunner<'_> {
         k: u32,
         sources: &mut dyn Sources,
         running: &Running,
-    ) -> Result<(ChangeSet, Tree), BuildError> {
+    ) -> Result<Acted, BuildError> {
         let host = wbuild_oci::Platform::host();
         if (&self.stage.platform.os, &self.stage.platform.architecture) != (&host.os, &host.architecture) {
             return Err(BuildError::Platform {
@@ -579,19 +513,26 @@ impl StageRunner<'_> {
             policy: run::policy_of(&self.request.policy, self.stage, run),
             ledger: self.ledger,
         };
-        let changes = run::run(step, run, &context, running)?;
-        parked.home.dir().remove_dir_all(&name).map_err(|source| BuildError::Host {
+        let known_user = format!("{:?}", context.user);
+        let Ran { changes, observed } = run::run(step, run, &context, running)?;
+        parked.remove_scratch(&name).map_err(|source| BuildError::Host {
             action: "remove",
             path: path.clone(),
             source,
         })?;
         let tree = parked.open(&self.stage.name)?;
         self.refuse_secrets(step, &changes, &tree, &mounted.secrets)?;
-        Ok((changes, tree))
+        let learnt = self.learn(step, run, observed, known_user, &tree)?;
+        Ok(Acted { changes, tree, learnt })
     }
 
     /// A file that a step changed cannot be read.
-    fn unreadable(&self, step: &Step, path: wbuild_layer::RootPath, source: io::Error) -> BuildError {
+    pub(crate) fn unreadable(
+        &self,
+        step: &Step,
+        path: wbuild_layer::RootPath,
+        source: io::Error,
+    ) -> BuildError {
         let place = self.stage.name.clone();
         let source = Box::new(FilesError::Read { path, place, source });
         BuildError::Files { name: step.name.clone(), span: step.span, source }

@@ -11,9 +11,10 @@ use std::path::Path;
 use rustix::fs::{OFlags, ResolveFlags, Statx, Timespec, Timestamps};
 use wbuild_layer::{ChangeSet, Device, RootPath, Timestamp, Xattrs};
 use wbuild_monitor::{
-    At, Base, Credentials, Cwd, Errno, Fault, GuestPath, JournalCheck, LastLink, Monitor, MtimeRule, NoViews,
-    OpenRequest, Opened, Outcome, Subject, Where, XattrWrite,
+    At, Base, Credentials, Cwd, Errno, Facts, Fault, GuestPath, JournalCheck, LastLink, Monitor, MtimeRule,
+    NoViews, OpenRequest, Opened, Outcome, State, Subject, Where, XattrWrite,
 };
+use wbuild_oci::Digest;
 use wbuild_policy::Policy;
 use wbuild_rootfs::{Layer, Materialise, MaterialiseError, Owner, Root, RootError};
 
@@ -137,6 +138,21 @@ impl Tree {
     pub(crate) fn finish(self, rule: MtimeRule) -> Result<(ChangeSet, Self), RootError> {
         let (finished, root) = self.monitor.finish(rule)?;
         Ok((finished.changes, Self::over(root, self.place, JournalCheck::Off)?))
+    }
+
+    /// What stands at a path, no link followed; content is not read.
+    pub(crate) fn observe(&self, path: &RootPath, facts: Facts) -> Result<State, Errno> {
+        self.monitor.observe(path, facts)
+    }
+
+    /// The digest of what a file holds.
+    pub(crate) fn observe_content(&self, path: &RootPath) -> Result<Digest, Errno> {
+        self.monitor.observe_content(path)
+    }
+
+    /// The real stat of what stands at a path.
+    pub(crate) fn observe_stat(&self, path: &RootPath) -> Result<Statx, Errno> {
+        self.monitor.observe_stat(path)
     }
 
     /// /etc/passwd and /etc/group, links followed within the tree.

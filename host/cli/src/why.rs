@@ -53,13 +53,14 @@ pub(crate) fn run(args: &WhyArgs, environment: &Environment) -> Result<(), Failu
 fn explained(decision: &Decision) -> String {
     let Decision { step, cached, reasons } = decision;
     let mut text = format!("{step}\n");
-    if *cached {
+    let how = if *cached { "cached" } else { "ran" };
+    if *cached && reasons.is_empty() {
         text.push_str("    cached: nothing that it depends on has changed\n");
     } else if reasons.is_empty() {
         text.push_str("    ran: no earlier build of it is known\n");
     }
     for reason in reasons {
-        text.push_str(&format!("    ran: {reason}\n"));
+        text.push_str(&format!("    {how}: {reason}\n"));
     }
     text
 }
@@ -77,6 +78,10 @@ mod tests {
         };
         assert!(explained(&decision(true, &[])).contains("cached: nothing"));
         assert!(explained(&decision(false, &[])).contains("no earlier build"));
+        assert_eq!(
+            explained(&decision(true, &["it read the same"])),
+            "[1/2] RUN x\n    cached: it read the same\n"
+        );
         assert_eq!(
             explained(&decision(false, &["f changed", "g is new"])),
             "[1/2] RUN x\n    ran: f changed\n    ran: g is new\n"

@@ -190,6 +190,8 @@ pub struct StepRecord {
     pub reached: Option<ReachedLimit>,
     /// What it did; `None` where nobody asked, or where it was killed before it could be told.
     pub evidence: Option<crate::Evidence>,
+    /// What it learnt of its tree; `None` where it was killed before it could be told.
+    pub observed: Option<crate::Observations>,
 }
 
 /// A limit of the policy that a step reached.

@@ -11,6 +11,7 @@ mod evidence;
 mod fault;
 mod module;
 mod monitor;
+mod observe;
 mod permit;
 mod request;
 mod resolve;
@@ -28,6 +29,9 @@ pub use evidence::{Contact, Evidence, EvidenceDetail, ExecutedProgram, FileRead}
 pub use fault::{Broken, Errno, Fault};
 pub use module::{Determinism, Metered, ModuleCompiler, ModuleKind, ModulePlan, ModuleRequest, ModuleRules};
 pub use monitor::Monitor;
+pub use observe::{
+    Facts, NetworkUse, Observation, Observations, Seen, SeenAttributes, SeenTimes, State, Taint,
+};
 pub use request::{
     AccessAs, ExecOutcome, Executable, OpenRequest, Opened, OpenedAccess, OpenedFile, Outcome, XattrWrite,
 };

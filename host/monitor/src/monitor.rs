@@ -15,6 +15,7 @@ use wbuild_rootfs::{
 
 use crate::audit::{Audit, Denials};
 use crate::evidence::{EvidenceDetail, Recorder};
+use crate::observe::{End, Facts, Observations, Observer};
 use crate::resolve::{Goal, Node, Reached, SearchCache};
 use crate::{
     At, Base, Broken, Credentials, Cwd, Errno, Fault, GuestPath, LastLink, MountAccess, NoViews, Subject,
@@ -29,6 +30,7 @@ pub struct Monitor {
     policy: Policy,
     audit: Audit,
     recorder: Recorder,
+    observer: Option<Observer>,
     kernel_walks: bool,
     view_keys: Vec<InodeKey>,
     searchable: SearchCache,
@@ -115,6 +117,7 @@ impl Monitor {
             policy,
             audit: Audit::default(),
             recorder: Recorder::default(),
+            observer: None,
             kernel_walks: !overrides_host_permissions(),
             view_keys,
             searchable: SearchCache::default(),
@@ -310,6 +313,29 @@ impl Monitor {
         &self.audit
     }
 
+    /// Gathers what the guest learns of the tree. Before anything is grafted or run.
+    #[must_use]
+    pub fn with_observations(self) -> Self {
+        Self { observer: Some(Observer::default()), ..self }
+    }
+
+    /// What the step learnt of its tree, if that was asked for: after [`Monitor::unmount`].
+    #[must_use]
+    pub fn observations(&self) -> Option<Observations> {
+        self.observer.as_ref().map(|observer| observer.finish(&self.root))
+    }
+
+    /// Notes that the step used the network.
+    pub fn note_network(&self) {
+        if let Some(observer) = &self.observer {
+            observer.uses_network();
+        }
+    }
+
+    pub(crate) fn observer(&self) -> Option<&Observer> {
+        self.observer.as_ref()
+    }
+
     pub(crate) fn recorder(&self) -> &Recorder {
         &self.recorder
     }
@@ -356,7 +382,9 @@ impl Monitor {
             };
             let at = At { base: Base::Root, path: &path };
             let last = index + 1 == components.len();
-            match self.reach(&subject, at, Goal::OrPlace(LastLink::Follow), ResolveFlags::empty())? {
+            let reached = self.reach(&subject, at, Goal::OrPlace(LastLink::Follow), ResolveFlags::empty());
+            self.learn(&subject, at, LastLink::Follow, Facts::KIND, &End::of(&reached));
+            match reached? {
                 Reached::View(place) if last && is_name_in_dev(&place) => return Ok(Way::View(place)),
                 Reached::View(place) if place == DEV => {}
                 Reached::View(_) | Reached::Object(_) => return Err(Errno::BUSY.into()),

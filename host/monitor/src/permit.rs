@@ -138,6 +138,7 @@ impl Monitor {
     /// # Errors
     /// EACCES where the policy denies it.
     pub fn permit_internet(&self, caller: Option<u32>) -> Result<(), Fault> {
+        self.note_network();
         let decision = self.policy().decide(Access::Internet);
         let (Verdict::Deny, Some(rule)) = (decision.verdict, decision.rule) else { return Ok(()) };
         self.audit().denied(AccessKind::Internet, b"", rule, caller);

@@ -18,8 +18,8 @@ use wbuild_broker::identity::StepId;
 use wbuild_broker::serve::{Accounting, Broker, Closed};
 use wbuild_broker::{Step, filter};
 use wbuild_monitor::{
-    Broken, Fault, ModuleRules, Monitor, MountAccess, Owner, Root, RootError, StepRecord, StepResult,
-    StepSpec, ViewKind, ViewPath,
+    Broken, Fault, ModuleRules, Monitor, MountAccess, Network, Owner, Root, RootError, StepRecord,
+    StepResult, StepSpec, ViewKind, ViewPath,
 };
 use wbuild_sys::notify::Listener;
 use wbuild_sys::process::Forked;
@@ -123,7 +123,7 @@ fn supervise(control: &UnixStream) -> Result<Outcome, Failure> {
         .map_err(broken("cannot enter the supervisor's Landlock domain"))?;
 
     let cookie = random()?;
-    let program = filter::program_without(cookie, spec.resources.network, &|row| fences.fate(row));
+    let program = filter::program_without(cookie, seen(spec.resources.network), &|row| fences.fate(row));
     let program: Vec<_> = program.iter().map(|i| (i.code, i.jt, i.jf, i.k)).collect();
     let sockets = || UnixStream::pair().map_err(|error| Broken::new("cannot make a socket pair", error));
     let ((boot, embryo_boot), (report, reaper_report)) = (sockets()?, sockets()?);
@@ -157,6 +157,14 @@ fn supervise(control: &UnixStream) -> Result<Outcome, Failure> {
         _lifeline: lifeline,
     };
     running.serve(&spec, &places, Parts { root, strategy, cookie, fence, raised, modules, accounting })
+}
+
+/// Whether a step used the network is known by the internet sockets that it asks for.
+fn seen(network: Network) -> Network {
+    match network {
+        Network::Open | Network::Asked => Network::Asked,
+        Network::None => Network::None,
+    }
 }
 
 /// No process of the same user may look into this one.
@@ -235,7 +243,8 @@ impl Running<'_> {
             return Ok(Outcome::Exceeded { limit });
         }
         let (denials, evidence) = (step.monitor.denials(), step.monitor.evidence());
-        let record = StepRecord { denials, reached, evidence };
+        let observed = step.monitor.observations();
+        let record = StepRecord { denials, reached, evidence, observed };
         if let Ok(Some((Boot::ExecFailed { errno }, _))) = wire::receive(&self.boot) {
             // Denied, it has a result: what was denied.
             if !record.denials.list.is_empty() {
@@ -389,7 +398,8 @@ fn assemble(
     let told = |error: &dyn std::error::Error| Failure::Told(Outcome::Broken { detail: describe(error) });
     let mut monitor = Monitor::for_step(parts.root, spec.policy.clone(), spec.journal_check)
         .map_err(|error| told(&error))?
-        .with_evidence(spec.evidence);
+        .with_evidence(spec.evidence)
+        .with_observations();
     // First: a mount may lie in it, or cover it.
     if !spec.mounts.iter().any(|mount| mount.target.as_bytes() == b"dev/shm") {
         make_shm(&mut monitor, places).map_err(|fault| told(&fault))?;

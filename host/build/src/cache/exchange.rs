@@ -8,6 +8,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use cap_std::fs::Dir;
 use serde::{Deserialize, Serialize};
 use wbuild_layer::Blob;
@@ -16,6 +18,7 @@ use wbuild_store::{LayoutSource, Store};
 
 use super::record::{Record, STEPS};
 use crate::error::BuildError;
+use crate::reads::{self, Candidate};
 
 /// The media type of the list of entries.
 const ENTRIES: &str = "application/vnd.wbuild.cache.entries.v1+json";
@@ -86,6 +89,17 @@ pub enum ExportErrors {
 struct List {
     version: u32,
     entries: Vec<Entry>,
+    /// What steps read, by their weak keys.
+    #[serde(default)]
+    reads: Vec<Reads>,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Reads {
+    weak: Digest,
+    /// The document as it stands in the store, in base64.
+    document: String,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -97,29 +111,55 @@ struct Entry {
 
 /// The entries of the caches that a build reads, with where each came from: an index into the build's sources.
 #[derive(Debug, Default)]
-pub(crate) struct Imported(BTreeMap<Digest, (Record, usize)>);
+pub(crate) struct Imported {
+    steps: BTreeMap<Digest, (Record, usize)>,
+    /// Documents by weak keys.
+    reads: BTreeMap<Digest, Vec<(Vec<u8>, usize)>>,
+}
 
 impl Imported {
     /// Takes in a list that came from the source of this number; what is known already stays.
     pub(crate) fn add(&mut self, list: &[u8], source: usize) -> Result<usize, serde_json::Error> {
-        let List { entries, .. } = serde_json::from_slice::<List>(list)?;
+        let List { entries, reads, .. } = serde_json::from_slice::<List>(list)?;
         let count = entries.len();
         for Entry { key, record } in entries {
             // As from the store: what this version does not understand is not there.
             if let Some(record) = Record::parse(&record.to_bytes()) {
-                self.0.entry(key).or_insert((record, source));
+                self.steps.entry(key).or_insert((record, source));
+            }
+        }
+        for Reads { weak, document } in reads {
+            if let Ok(document) = STANDARD.decode(document) {
+                self.reads.entry(weak).or_default().push((document, source));
             }
         }
         Ok(count)
     }
 
     pub(crate) fn get(&self, key: &Digest) -> Option<&(Record, usize)> {
-        self.0.get(key)
+        self.steps.get(key)
+    }
+
+    /// Runs of a step under its weak key.
+    pub(crate) fn candidates(&self, weak: &Digest) -> impl Iterator<Item = Candidate> {
+        self.reads.get(weak).into_iter().flatten().flat_map(|(document, _)| reads::parse(document))
+    }
+
+    /// What one source has of what steps read.
+    pub(crate) fn reads_of(&self, source: usize) -> impl Iterator<Item = (Digest, &[u8])> {
+        let of = move |(document, from): &'_ (Vec<u8>, usize)| (*from == source).then_some(document.len());
+        self.reads.iter().flat_map(move |(weak, all)| {
+            let mine = all.iter().filter(move |one| of(one).is_some());
+            mine.map(move |(document, _)| (*weak, document.as_slice()))
+        })
     }
 
     /// Everything that came from one source.
     pub(crate) fn of(&self, source: usize) -> impl Iterator<Item = (Digest, &Record)> {
-        self.0.iter().filter(move |(_, (_, from))| *from == source).map(|(key, (record, _))| (*key, record))
+        self.steps
+            .iter()
+            .filter(move |(_, (_, from))| *from == source)
+            .map(|(key, (record, _))| (*key, record))
     }
 }
 
@@ -149,6 +189,7 @@ pub(crate) fn package<'m>(
     keys: &BTreeSet<Digest>,
     wanted: impl Fn(&Blob) -> bool,
     more: impl Iterator<Item = (Digest, &'m Record)>,
+    reads: &BTreeMap<Digest, Vec<u8>>,
 ) -> Result<Package, BuildError> {
     let mut all: BTreeMap<Digest, Record> = more.map(|(key, record)| (key, record.clone())).collect();
     for key in keys {
@@ -169,7 +210,9 @@ pub(crate) fn package<'m>(
         entries.iter().filter_map(|entry| entry.record.layer()).map(|layer| (layer.digest, layer)).collect();
     let count = entries.len();
     // Digests, numbers and strings: nothing here can fail.
-    let list = serde_json::to_vec(&List { version: 1, entries }).unwrap_or_default();
+    let named: BTreeSet<Digest> = entries.iter().map(|entry| entry.key).collect();
+    let reads = known_reads(reads, &named);
+    let list = serde_json::to_vec(&List { version: 1, entries, reads }).unwrap_or_default();
     let list = store.ingest_bytes(ENTRIES, &list)?;
     let mut config = ImageConfig::scratch(&Platform::host());
     config.rootfs.diff_ids = std::iter::once(list.digest).chain(layers.values().map(|l| l.diff_id)).collect();
@@ -178,4 +221,15 @@ pub(crate) fn package<'m>(
     let manifest = Manifest::new(config, std::iter::once(list).chain(layers.iter().cloned()).collect());
     let manifest = store.ingest_bytes(media::MANIFEST, &manifest.to_bytes())?;
     Ok(Package { manifest, entries: count, layers })
+}
+
+/// Of what steps read, the runs that are among the entries: the others' layers are not there.
+fn known_reads(all: &BTreeMap<Digest, Vec<u8>>, named: &BTreeSet<Digest>) -> Vec<Reads> {
+    let kept = all.iter().filter_map(|(weak, document)| {
+        let mut candidates = reads::parse(document);
+        candidates.retain(|candidate| named.contains(&candidate.key));
+        let document = (!candidates.is_empty()).then(|| reads::document(candidates))?;
+        Some(Reads { weak: *weak, document: STANDARD.encode(document) })
+    });
+    kept.take(MOST).collect()
 }

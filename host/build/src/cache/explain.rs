@@ -21,6 +21,9 @@ const MOST_FILES: usize = 20_000;
 /// How many reasons are told; the others are counted.
 const SHOWN: usize = 4;
 
+/// What is told of a step whose tree is another one.
+pub(crate) const PARENT_CHANGED: &str = "the layers below it changed";
+
 /// What went into a step that ran.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Inputs {
@@ -63,7 +66,7 @@ impl Inputs {
             match (name.as_str(), old.get(name)) {
                 (_, Some(was)) if was == value => {}
                 ("files", _) if files_changed => {}
-                ("parent", _) => all.push("the layers below it changed".to_owned()),
+                ("parent", _) => all.push(PARENT_CHANGED.to_owned()),
                 (_, Some(was)) => all.push(format!("{name} changed from {was} to {value}")),
                 (_, None) => all.push(format!("{name} is new: {value}")),
             }

@@ -21,12 +21,13 @@ use wbuild_layer::Blob;
 use wbuild_oci::Digest;
 use wbuild_store::{Store, StoreError};
 
+use crate::reads::{self, Candidate, TreeDigests};
 pub(crate) use content::{Reader, Selection};
 pub(crate) use digests::DigestCache;
 pub use exchange::{CacheDest, CacheExport, CacheMode, CacheSource, ExportErrors};
 pub(crate) use exchange::{Imported, list_in, package, read_list};
-pub(crate) use explain::Inputs;
 pub use explain::{Decision, LastBuild};
+pub(crate) use explain::{Inputs, PARENT_CHANGED};
 pub(crate) use key::{Common, Given, Origin, StepKey, copy, run, workdir};
 pub(crate) use record::Record;
 use record::STEPS;
@@ -76,6 +77,7 @@ pub(crate) struct StepCache {
     /// Whether a shared cache did not give what it promised.
     lost: AtomicBool,
     decisions: Mutex<Vec<Decision>>,
+    tree_digests: TreeDigests,
 }
 
 #[derive(Debug, Default)]
@@ -92,6 +94,8 @@ struct State {
     made: BTreeMap<Digest, Option<Blob>>,
     /// Keys that led to something, whoever made it.
     used: BTreeSet<Digest>,
+    /// Weak keys of steps that were looked for by what they read, or that ran.
+    weak: BTreeSet<Digest>,
 }
 
 impl Shared {
@@ -139,6 +143,7 @@ impl StepCache {
             lent: Mutex::default(),
             lost: AtomicBool::new(false),
             decisions: Mutex::default(),
+            tree_digests: TreeDigests::default(),
         }
     }
 
@@ -191,6 +196,19 @@ impl StepCache {
     /// # Errors
     /// [`StoreError::Io`].
     pub(crate) fn look_up(&self, stage: &str, key: Digest) -> Result<Found, StoreError> {
+        self.look_up_since(stage, key, None)
+    }
+
+    /// As [`Self::look_up`], for a step whose runs from before `since`, in seconds since 1970, do not count.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`].
+    pub(crate) fn look_up_since(
+        &self,
+        stage: &str,
+        key: Digest,
+        since: Option<i64>,
+    ) -> Result<Found, StoreError> {
         let mut state = self.shared.lock();
         loop {
             if let Some(layer) = state.made.get(&key) {
@@ -206,9 +224,10 @@ impl StepCache {
         if self.no_cache.covers(stage) {
             return Ok(Found::Missing(claim));
         }
-        let found = match self.stored(&key)? {
+        let counts = |record: &Record| since.is_none_or(|since| record.created >= since);
+        let found = match self.stored(&key, &counts)? {
             Some(layer) => Some(layer),
-            None => self.lend(&key)?,
+            None => self.lend(&key, &counts)?,
         };
         let Some(layer) = found else { return Ok(Found::Missing(claim)) };
         self.shared.lock().used.insert(key);
@@ -216,9 +235,20 @@ impl StepCache {
     }
 
     /// What the store has for a key; `None` where it has nothing, or not the layer that it promises.
-    fn stored(&self, key: &Digest) -> Result<Option<Option<Blob>>, StoreError> {
+    fn stored(
+        &self,
+        key: &Digest,
+        counts: &dyn Fn(&Record) -> bool,
+    ) -> Result<Option<Option<Blob>>, StoreError> {
         let document = self.store.record(STEPS, key)?;
-        let Some(record) = document.and_then(|document| Record::parse(&document)) else { return Ok(None) };
+        match document.and_then(|document| Record::parse(&document)).filter(counts) {
+            Some(record) => self.there(&record),
+            None => Ok(None),
+        }
+    }
+
+    /// What a record says, if the store has it.
+    fn there(&self, record: &Record) -> Result<Option<Option<Blob>>, StoreError> {
         match record.layer() {
             None => Ok(Some(None)),
             Some(blob) if self.store.size_of(&blob.digest)? == Some(blob.size) => Ok(Some(Some(blob))),
@@ -227,14 +257,65 @@ impl StepCache {
     }
 
     /// What a shared cache has for a key. Its layer comes when it is needed; the entry is taken over at once.
-    fn lend(&self, key: &Digest) -> Result<Option<Option<Blob>>, StoreError> {
+    fn lend(
+        &self,
+        key: &Digest,
+        counts: &dyn Fn(&Record) -> bool,
+    ) -> Result<Option<Option<Blob>>, StoreError> {
         let Some((record, source)) = self.imported.get(key) else { return Ok(None) };
+        if !counts(record) {
+            return Ok(None);
+        }
         let layer = record.layer();
         if let Some(layer) = &layer {
             self.lent.lock().unwrap_or_else(PoisonError::into_inner).insert(layer.digest, *source);
         }
         self.store.put_record(STEPS, key, &record.to_bytes())?;
         Ok(Some(layer))
+    }
+
+    /// Runs of a step under its weak key, here and in shared caches.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`].
+    pub(crate) fn candidates(&self, stage: &str, weak: &Digest) -> Result<Vec<Candidate>, StoreError> {
+        self.shared.lock().weak.insert(*weak);
+        if self.no_cache.covers(stage) {
+            return Ok(Vec::new());
+        }
+        let mut all = reads::stored(&self.store, weak)?;
+        all.extend(self.imported.candidates(weak));
+        Ok(all)
+    }
+
+    /// What a run made, if the store has it or a shared cache promises it; `key` is that of the run.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`].
+    pub(crate) fn layer_of(&self, record: &Record, key: &Digest) -> Result<Option<Option<Blob>>, StoreError> {
+        match self.there(record)? {
+            Some(layer) => Ok(Some(layer)),
+            None => self.lend(key, &|lent| lent.layer() == record.layer()),
+        }
+    }
+
+    /// A step was found by what it read: from now on `key` leads there, too.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`].
+    pub(crate) fn found_by_reads(&self, key: &Digest, record: &Record) -> Result<(), StoreError> {
+        self.shared.lock().used.insert(*key);
+        self.store.put_record(STEPS, key, &record.to_bytes())
+    }
+
+    /// The weak keys under which this build looked or wrote.
+    pub(crate) fn weak_keys(&self) -> BTreeSet<Digest> {
+        self.shared.lock().weak.clone()
+    }
+
+    /// Digests of files of trees.
+    pub(crate) fn tree_digests(&self) -> &TreeDigests {
+        &self.tree_digests
     }
 
     /// Writes down what a step made; its blob is in the store.

@@ -10,6 +10,7 @@ use wbuild_store::{Held, Removal, Soundness, Store, StoreError};
 
 use super::record::{Record, STEPS};
 use super::{digests, explain};
+use crate::reads::READS;
 
 /// One step that the cache knows.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -144,7 +145,7 @@ fn prune_entries(store: &Store, unused_since: Option<i64>, everything: bool) -> 
             gone += 1;
         }
     }
-    for kind in [digests::KIND, explain::INPUTS, explain::DECISIONS] {
+    for kind in [digests::KIND, explain::INPUTS, explain::DECISIONS, READS] {
         for held in store.record_list(kind)?.iter().filter(|held| old(held)) {
             store.remove_record(kind, &held.digest)?;
         }

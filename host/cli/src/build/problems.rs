@@ -51,6 +51,9 @@ pub(crate) fn failure(error: &BuildError, source: &Source) -> Failure {
                 None => failure,
             }
         }
+        BuildError::Lifetime { span, .. } => Failure::new(Exit::Dockerfile, error.to_string())
+            .at(at(span))
+            .hint("the comment above it gives a number and a unit: 90s, 30m, 12h, 7d, 2w"),
         BuildError::SecretFound { span, .. } => Failure::new(Exit::Step, error.to_string())
             .at(at(span))
             .hint("no layer was made; a secret can be read from its mount, but not written to the image"),

@@ -8,6 +8,7 @@ use wbuild_rootfs::raw::{self, Inode};
 
 use super::{Answer, done};
 use crate::dac::{Want, kept_setgid, may, owns};
+use crate::observe::{Facts, Keeps};
 use crate::permit::{Concern, Operation, Permit};
 use crate::resolve::{Home, Node, Origin};
 use crate::{Capability, Errno, Fault, Monitor, Outcome, Subject, Where};
@@ -190,8 +191,10 @@ impl Monitor {
     /// # Errors
     /// As Linux has them (man 2 chmod); EOPNOTSUPP on a symbolic link.
     pub fn chmod(&self, subject: &Subject<'_>, target: Where<'_>, mode: u32) -> Answer<()> {
-        let held = self.held(done!(self.node(subject, target)?))?;
-        self.permit(subject, Chmod { held, mode })?.act(self, subject)?;
+        let held = self.held(done!(self.node(subject, target, Facts::KIND)?))?;
+        let permit = self.permit(subject, Chmod { held, mode })?;
+        self.announce_attributes(&permit.op.held.node);
+        permit.act(self, subject)?;
         Ok(Outcome::Done(()))
     }
 
@@ -206,8 +209,10 @@ impl Monitor {
         uid: Option<u32>,
         gid: Option<u32>,
     ) -> Answer<()> {
-        let held = self.held(done!(self.node(subject, target)?))?;
-        self.permit(subject, Chown { held, uid, gid })?.act(self)?;
+        let held = self.held(done!(self.node(subject, target, Facts::KIND)?))?;
+        let permit = self.permit(subject, Chown { held, uid, gid })?;
+        self.announce_attributes(&permit.op.held.node);
+        permit.act(self)?;
         Ok(Outcome::Done(()))
     }
 
@@ -221,8 +226,10 @@ impl Monitor {
         if times.last_access.tv_nsec == omit && times.last_modification.tv_nsec == omit {
             return Ok(Outcome::Done(()));
         }
-        let held = self.held(done!(self.node(subject, target)?))?;
-        self.permit(subject, SetTimes { held, times })?.act(self)?;
+        let held = self.held(done!(self.node(subject, target, Facts::KIND)?))?;
+        let permit = self.permit(subject, SetTimes { held, times })?;
+        self.announce_attributes(&permit.op.held.node);
+        permit.act(self)?;
         Ok(Outcome::Done(()))
     }
 
@@ -232,8 +239,11 @@ impl Monitor {
     /// As Linux has them (man 2 truncate).
     pub fn truncate(&self, subject: &Subject<'_>, target: Where<'_>, length: u64) -> Answer<()> {
         let by = if matches!(target, Where::Fd(_)) { By::Descriptor } else { By::Path };
-        let held = self.held(done!(self.node(subject, target)?))?;
-        self.permit(subject, Truncate { held, length, by })?.act(self, subject)?;
+        let held = self.held(done!(self.node(subject, target, Facts::KIND)?))?;
+        let permit = self.permit(subject, Truncate { held, length, by })?;
+        let keeps = if length == 0 { Keeps::Nothing } else { Keeps::Content };
+        let announced = self.announce_content(&permit.op.held.node, keeps);
+        announced.done(permit.act(self, subject).map_err(Fault::from))?;
         Ok(Outcome::Done(()))
     }
 }

@@ -8,6 +8,7 @@ use wbuild_rootfs::{S_IFMT, S_IFREG, S_IFSOCK};
 
 use super::{Answer, done};
 use crate::dac::{Want, may};
+use crate::observe::Facts;
 use crate::permit::{Concern, Operation, Permit};
 use crate::request::{AccessAs, Executable};
 use crate::resolve::Node;
@@ -84,14 +85,14 @@ impl Monitor {
     /// As Linux has them (man 2 stat).
     pub fn stat(&self, subject: &Subject<'_>, target: Where<'_>) -> Answer<Statx> {
         if let Where::Fd(fd) = target {
-            // The commonest call of all: no descriptor is copied where the answer is the tree's.
+            // The commonest call of all: no descriptor is copied where the answer is the tree's. Whoever opened it has learnt what it tells.
             let mut stat = wbuild_rootfs::stat_fd(fd)?;
             if self.is_ours(&stat) {
                 self.root().show(&mut stat);
                 return Ok(Outcome::Done(stat));
             }
         }
-        let node = done!(self.node(subject, target)?);
+        let node = done!(self.node(subject, target, Facts::STAT)?);
         Ok(Outcome::Done(self.seen(&node)))
     }
 
@@ -111,7 +112,7 @@ impl Monitor {
                 Subject { credentials: &real, ..*subject }
             }
         };
-        let node = done!(self.node(&subject, target)?);
+        let node = done!(self.node(&subject, target, Facts::ATTRIBUTES)?);
         if mode & 2 != 0 && !self.mounts().is_empty() && self.root().own_links(&node.stat) > 0 {
             self.home(node.fd.as_fd())?.writable()?;
         }
@@ -128,7 +129,7 @@ impl Monitor {
             Base::Dir(fd) if at.path.is_empty() => Where::Fd(fd),
             _ => Where::Path(at, LastLink::NoFollow),
         };
-        let node = done!(self.node(subject, target)?);
+        let node = done!(self.node(subject, target, Facts::KIND)?);
         if !node.is_link() {
             let errno = if matches!(target, Where::Fd(_)) { Errno::NOENT } else { Errno::INVAL };
             return Err(errno.into());
@@ -142,7 +143,7 @@ impl Monitor {
     /// # Errors
     /// As Linux has them (man 2 statfs).
     pub fn stat_fs(&self, subject: &Subject<'_>, target: Where<'_>) -> Answer<StatFs> {
-        let node = done!(self.node(subject, target)?);
+        let node = done!(self.node(subject, target, Facts::KIND)?);
         Ok(Outcome::Done(rustix::fs::fstatfs(&node.fd)?))
     }
 
@@ -152,7 +153,7 @@ impl Monitor {
     /// # Errors
     /// As Linux has them (man 2 chdir).
     pub fn chdir(&self, subject: &Subject<'_>, target: Where<'_>) -> Answer<OwnedFd> {
-        let node = done!(self.node(subject, target)?);
+        let node = done!(self.node(subject, target, Facts::ATTRIBUTES)?);
         let permit = self.permit(subject, Use { node, want: Want::SEARCH, kind: Used::AsDirectory })?;
         let fd = permit.fd();
         match target {
@@ -171,7 +172,7 @@ impl Monitor {
     /// # Errors
     /// As Linux has them (man 2 execve); EACCES where policy denies it.
     pub fn exec(&self, subject: &Subject<'_>, target: Where<'_>) -> Answer<Executable> {
-        let node = done!(self.node(subject, target)?);
+        let node = done!(self.node(subject, target, Facts::STAT.and(Facts::CONTENT))?);
         if node.is_link() {
             return Err(Errno::LOOP.into());
         }
@@ -184,7 +185,7 @@ impl Monitor {
     /// # Errors
     /// As Linux has them (man 2 inotify_add_watch).
     pub fn watch(&self, subject: &Subject<'_>, target: Where<'_>) -> Answer<OwnedFd> {
-        let node = done!(self.node(subject, target)?);
+        let node = done!(self.node(subject, target, Facts::STAT.and(Facts::NAMES))?);
         let permit = self.permit(subject, Use { node, want: Want::READ, kind: Used::ForWatching })?;
         Ok(Outcome::Done(permit.fd()))
     }
@@ -194,7 +195,7 @@ impl Monitor {
     /// # Errors
     /// As Linux has them (man 7 unix).
     pub fn connect_socket(&self, subject: &Subject<'_>, at: At<'_>) -> Answer<OwnedFd> {
-        let node = done!(self.node(subject, Where::Path(at, LastLink::Follow))?);
+        let node = done!(self.node(subject, Where::Path(at, LastLink::Follow), Facts::ATTRIBUTES)?);
         let permit = self.permit(subject, Use { node, want: Want::WRITE, kind: Used::AsSocket })?;
         Ok(Outcome::Done(permit.fd()))
     }

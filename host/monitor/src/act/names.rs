@@ -11,6 +11,7 @@ use wbuild_rootfs::{InodeKey, S_IFBLK, S_IFCHR, S_IFDIR, S_IFIFO, S_IFMT, S_IFRE
 use super::place::Spot;
 use super::{Answer, done};
 use crate::dac::{NewKind, Want, may, owns};
+use crate::observe::Facts;
 use crate::permit::{Concern, Operation, Permit};
 use crate::resolve::{Home, Node, Slash};
 use crate::{At, Capability, Errno, Fault, Monitor, Outcome, Subject, Where};
@@ -261,12 +262,24 @@ impl Permit<Link> {
 }
 
 impl Monitor {
+    /// A link may lead what goes through it elsewhere, and so may a directory that has another name now.
+    fn note_ways_changed(&self) {
+        if let Some(observer) = self.observer() {
+            observer.leads_elsewhere();
+        }
+    }
+
     fn make(&self, subject: &Subject<'_>, at: At<'_>, mode: u32, what: What) -> Answer<()> {
         let place = done!(self.place(subject, at)?);
         let spot = self.spot(place, [Errno::EXIST; 3])?;
         let kind = if matches!(what, What::Directory) { NewKind::Directory } else { NewKind::Other };
         let fresh = self.fresh(subject, spot.dir(), mode, kind);
+        let (path, is_link) = (self.path_of_spot(&spot), matches!(what, What::Symlink(_)));
         self.permit(subject, Make { spot, fresh, what })?.act(self)?;
+        self.note_own(path);
+        if is_link {
+            self.note_ways_changed();
+        }
         Ok(Outcome::Done(()))
     }
 
@@ -321,15 +334,23 @@ impl Monitor {
             return Err(Errno::ADDRINUSE.into());
         }
         let fresh = self.fresh(subject, spot.dir(), 0o777, NewKind::Other);
+        let path = self.path_of_spot(&spot);
         let op = Make { spot, fresh, what: What::Socket };
         self.permit(subject, op)?.bind(self, bind)?;
+        self.note_own(path);
         Ok(Outcome::Done(()))
     }
 
     fn remove(&self, subject: &Subject<'_>, at: At<'_>, what: Removed, otherwise: [Errno; 3]) -> Answer<()> {
         let place = done!(self.place(subject, at)?);
         let spot = self.spot(place, otherwise)?;
-        self.permit(subject, Remove { spot, what })?.act(self)?;
+        let path = self.path_of_spot(&spot);
+        let permit = self.permit(subject, Remove { spot, what })?;
+        if let (Some(observer), Some(path)) = (self.observer(), &path) {
+            observer.removes(self.root(), path);
+        }
+        permit.act(self)?;
+        self.note_own(path);
         Ok(Outcome::Done(()))
     }
 
@@ -364,7 +385,20 @@ impl Monitor {
         let taken = if noreplace { Errno::EXIST } else { Errno::BUSY };
         let from = self.spot(from, [Errno::BUSY; 3])?;
         let to = self.spot(to, [taken; 3])?;
-        self.permit(subject, Rename { from, to, flags })?.act(self)?;
+        let paths = (self.path_of_spot(&from), self.path_of_spot(&to));
+        let permit = self.permit(subject, Rename { from, to, flags })?;
+        if let (Some(observer), (Some(from), Some(to))) = (self.observer(), &paths) {
+            observer.moves(self.root(), from);
+            if flags.contains(RenameFlags::EXCHANGE) {
+                observer.moves(self.root(), to);
+            } else {
+                observer.removes(self.root(), to);
+            }
+        }
+        permit.act(self)?;
+        self.note_own(paths.0);
+        self.note_own(paths.1);
+        self.note_ways_changed();
         Ok(Outcome::Done(()))
     }
 
@@ -373,7 +407,7 @@ impl Monitor {
     /// # Errors
     /// As Linux has them (man 2 link).
     pub fn link(&self, subject: &Subject<'_>, from: Where<'_>, to: At<'_>) -> Answer<()> {
-        let node = done!(self.node(subject, from)?);
+        let node = done!(self.node(subject, from, Facts::STAT)?);
         let place = done!(self.place(subject, to)?);
         let spot = self.spot(place, [Errno::EXIST; 3])?;
         // Linux looks at the new name first.
@@ -388,7 +422,12 @@ impl Monitor {
         if self.mounts().at_source(&node.key()).is_some() || is_from_elsewhere(self, &node, &spot)? {
             return Err(Errno::XDEV.into());
         }
-        self.permit(subject, Link { node, spot })?.act(self)?;
+        let path = self.path_of_spot(&spot);
+        let permit = self.permit(subject, Link { node, spot })?;
+        self.announce_link(&permit.op.node);
+        permit.act(self)?;
+        self.note_own(path);
+        self.note_ways_changed();
         Ok(Outcome::Done(()))
     }
 }

@@ -13,6 +13,7 @@ use super::Answer;
 use super::attributes::Held;
 use super::place::Spot;
 use crate::dac::{NewKind, Want, may, owns};
+use crate::observe::{End, Facts, Keeps};
 use crate::permit::{Concern, Operation, Permit};
 use crate::request::{OpenRequest, Opened, OpenedAccess, OpenedFile};
 use crate::resolve::{Goal, Node, Place, Reached, Slash, Walker};
@@ -32,6 +33,15 @@ fn access_of(flags: OFlags) -> OpenedAccess {
 /// Linux's O_TMPFILE holds O_DIRECTORY's bit.
 fn is_nameless(flags: OFlags) -> bool {
     flags.contains(OFlags::TMPFILE)
+}
+
+/// What whoever opens something so learns of it.
+fn facts_of(flags: OFlags) -> Facts {
+    // What it held is gone, and its size with it; a file without a name asks for its directory alone.
+    if flags.contains(OFlags::TRUNC) || is_nameless(flags) {
+        return Facts::ATTRIBUTES;
+    }
+    Facts::STAT.and(Facts::CONTENT).and(Facts::NAMES)
 }
 
 /// Opens an existing inode.
@@ -188,13 +198,17 @@ impl Monitor {
             && self.mounts().are_free_of_fifos()
             && let Some(fd) = self.open_fast(subject, at, flags | OFlags::NOCTTY)
         {
+            let end = fd.as_ref().map_or_else(|errno| End::Failed(*errno), |fd| End::Fd(fd.as_fd()));
+            self.learn(subject, at, last, facts_of(flags), &end);
             let fd = fd?;
             self.note_read(fd.as_fd())?;
             return Ok(Outcome::Done(Opened::File(OpenedFile { fd, access: OpenedAccess::Read })));
         }
         if flags.contains(OFlags::CREATE) && at.path.as_bytes().ends_with(b"/") {
             // Linux sees the slash before it looks the name up, but after the way there.
-            return match self.reach(subject, at, Goal::Place, request.resolve)? {
+            let reached = self.reach(subject, at, Goal::Place, request.resolve);
+            self.learn(subject, at, last, Facts::KIND, &End::of(&reached));
+            return match reached? {
                 Reached::View(place) => Ok(Outcome::View(place)),
                 _ => Err(Errno::ISDIR.into()),
             };
@@ -210,7 +224,9 @@ impl Monitor {
         }
         let mut walker = Walker::Either;
         for _ in 0..TRIES {
-            match self.reach_by(subject, at, goal, request.resolve, walker)? {
+            let reached = self.reach_by(subject, at, goal, request.resolve, walker);
+            self.learn_with(subject, at, last, facts_of(flags), &End::of(&reached), request.resolve);
+            match reached? {
                 Reached::View(place) => return Ok(Outcome::View(place)),
                 Reached::Object(fd) => return Ok(Outcome::Object(fd)),
                 Reached::Node(_) if flags.contains(OFlags::CREATE | OFlags::EXCL) => {
@@ -222,8 +238,17 @@ impl Monitor {
                         return Err(Errno::ISDIR.into());
                     }
                     let held = self.held(node)?;
-                    let opened = self.permit(subject, Open { held, flags })?.act(self, subject)?;
-                    return Ok(Outcome::Done(opened));
+                    let permit = self.permit(subject, Open { held, flags })?;
+                    let changes = writes(flags) || flags.contains(OFlags::TRUNC);
+                    let opened = if changes {
+                        let keeps =
+                            if flags.contains(OFlags::TRUNC) { Keeps::Nothing } else { Keeps::Content };
+                        let announced = self.announce_content(&permit.op.held.node, keeps);
+                        announced.done(permit.act(self, subject))
+                    } else {
+                        permit.act(self, subject)
+                    };
+                    return Ok(Outcome::Done(opened?));
                 }
                 Reached::Place(place) => match self.create(subject, place, request) {
                     // Made by somebody else since we looked, which O_CREAT alone does not mind; or a dangling link, which the kernel's walk
@@ -243,7 +268,9 @@ impl Monitor {
         let directory = if request.flags.contains(OFlags::EXCL) { Errno::EXIST } else { Errno::ISDIR };
         let spot = self.spot(place, [directory; 3])?;
         let fresh = self.fresh(subject, spot.dir(), request.mode & 0o7777, NewKind::Other);
+        let path = self.path_of_spot(&spot);
         let fd = self.permit(subject, Create { spot, fresh, flags: request.flags })?.act(self)?;
+        self.note_own(path);
         Ok(Opened::File(OpenedFile { fd, access: access_of(request.flags) }))
     }
 
@@ -263,7 +290,9 @@ impl Monitor {
         request: &OpenRequest,
         last: LastLink,
     ) -> Answer<Opened> {
-        let node = match self.reach(subject, at, Goal::Existing(last), request.resolve)? {
+        let reached = self.reach(subject, at, Goal::Existing(last), request.resolve);
+        self.learn_with(subject, at, last, Facts::STAT, &End::of(&reached), request.resolve);
+        let node = match reached? {
             Reached::Node(node) => node,
             Reached::View(place) => return Ok(Outcome::View(place)),
             Reached::Object(fd) => return Ok(Outcome::Object(fd)),

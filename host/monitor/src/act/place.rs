@@ -4,6 +4,7 @@ use std::ffi::CStr;
 use std::os::fd::AsFd;
 
 use rustix::fs::Statx;
+use wbuild_layer::RootPath;
 use wbuild_rootfs::raw::Fresh;
 use wbuild_rootfs::{InodeKey, stat_at};
 
@@ -38,6 +39,20 @@ impl Spot {
 }
 
 impl Monitor {
+    /// The path of a spot in the tree, if anybody learns from it.
+    pub(super) fn path_of_spot(&self, spot: &Spot) -> Option<RootPath> {
+        self.observer()?;
+        let Home::Tree(dir) = &spot.home else { return None };
+        dir.join(spot.name().ok()?.to_bytes()).ok()
+    }
+
+    /// Tells that what stands at a path is the step's own doing from now on.
+    pub(super) fn note_own(&self, path: Option<RootPath>) {
+        if let (Some(observer), Some(path)) = (self.observer(), path) {
+            observer.is_own(&path);
+        }
+    }
+
     /// Where a place lies; `otherwise` are the answers for `.`, `..` and the root.
     pub(super) fn spot(&self, place: Place, otherwise: [Errno; 3]) -> Result<Spot, Errno> {
         place.name(otherwise)?;
@@ -45,7 +60,7 @@ impl Monitor {
         if place.dir.stat.stx_nlink == 0 {
             return Err(Errno::NOENT);
         }
-        let home = self.home(place.dir.fd.as_fd()).map_err(|_| Errno::ACCESS)?;
+        let home = self.home_of(&place.dir).map_err(|_| Errno::ACCESS)?;
         Ok(Spot { place, home })
     }
 

@@ -9,6 +9,7 @@ use wbuild_rootfs::{S_IFDIR, S_IFMT, S_IFREG};
 use super::attributes::Held;
 use super::{Answer, done};
 use crate::dac::{Want, may, owns};
+use crate::observe::Facts;
 use crate::permit::{Concern, Operation, Permit};
 use crate::request::XattrWrite;
 use crate::{Capability, Errno, Fault, Monitor, Outcome, Subject, Where};
@@ -93,12 +94,19 @@ impl Permit<Change<'_>> {
 }
 
 impl Monitor {
+    fn change(&self, subject: &Subject<'_>, change: Change<'_>) -> Result<(), Fault> {
+        let permit = self.permit(subject, change)?;
+        self.announce_attributes(&permit.op.held.node);
+        // Whether the attribute is there stands among the attributes: a refusal changes nothing.
+        Ok(permit.act(self)?)
+    }
+
     /// getxattr family: the whole value; its length against the guest's buffer is the caller's to compare.
     ///
     /// # Errors
     /// As Linux has them (man 2 getxattr): ENODATA, EOPNOTSUPP, EACCES.
     pub fn get_xattr(&self, subject: &Subject<'_>, target: Where<'_>, name: &[u8]) -> Answer<Vec<u8>> {
-        let node = done!(self.node(subject, target)?);
+        let node = done!(self.node(subject, target, Facts::ATTRIBUTES)?);
         let seen = self.seen(&node);
         match namespace(name)? {
             Namespace::Trusted if !subject.credentials.can(Capability::SYS_ADMIN) => {
@@ -136,8 +144,8 @@ impl Monitor {
         if value.len() > 1 << 16 {
             return Err(Errno::TOOBIG.into());
         }
-        let held = self.held(done!(self.node(subject, target)?))?;
-        self.permit(subject, Change { held, name, what: What::Set(value, how) })?.act(self)?;
+        let held = self.held(done!(self.node(subject, target, Facts::KIND)?))?;
+        self.change(subject, Change { held, name, what: What::Set(value, how) })?;
         Ok(Outcome::Done(()))
     }
 
@@ -146,7 +154,7 @@ impl Monitor {
     /// # Errors
     /// As Linux has them for the way there.
     pub fn list_xattrs(&self, subject: &Subject<'_>, target: Where<'_>) -> Answer<Vec<Vec<u8>>> {
-        let held = self.held(done!(self.node(subject, target)?))?;
+        let held = self.held(done!(self.node(subject, target, Facts::ATTRIBUTES)?))?;
         let mut names = raw::list_xattrs(self.root(), &held.inode());
         if !subject.credentials.can(Capability::SYS_ADMIN) {
             names.retain(|name| !name.starts_with(b"trusted."));
@@ -159,8 +167,8 @@ impl Monitor {
     /// # Errors
     /// As Linux has them (man 2 removexattr).
     pub fn remove_xattr(&self, subject: &Subject<'_>, target: Where<'_>, name: &[u8]) -> Answer<()> {
-        let held = self.held(done!(self.node(subject, target)?))?;
-        self.permit(subject, Change { held, name, what: What::Remove })?.act(self)?;
+        let held = self.held(done!(self.node(subject, target, Facts::KIND)?))?;
+        self.change(subject, Change { held, name, what: What::Remove })?;
         Ok(Outcome::Done(()))
     }
 }

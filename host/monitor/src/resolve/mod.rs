@@ -18,6 +18,7 @@ use wbuild_rootfs::{GraftAccess, GraftId, InodeKey, Located, S_IFDIR, S_IFLNK, S
 
 pub(crate) use searchable::SearchCache;
 
+use crate::observe::{End, Facts};
 use crate::request::Outcome;
 use crate::{At, Errno, Fault, LastLink, Monitor, Subject, ViewPath, Where};
 
@@ -209,11 +210,18 @@ impl Monitor {
         walk::reach(self, subject, at, goal, flags)
     }
 
-    /// Resolves what an operation on an existing object is aimed at.
-    pub(crate) fn node(&self, subject: &Subject<'_>, target: Where<'_>) -> Result<Outcome<Node>, Fault> {
+    /// Resolves what an operation on an existing object is aimed at, which learns `facts` of it.
+    pub(crate) fn node(
+        &self,
+        subject: &Subject<'_>,
+        target: Where<'_>,
+        facts: Facts,
+    ) -> Result<Outcome<Node>, Fault> {
         match target {
             Where::Path(at, last) => {
-                match self.reach(subject, at, Goal::Existing(last), ResolveFlags::empty())? {
+                let reached = self.reach(subject, at, Goal::Existing(last), ResolveFlags::empty());
+                self.learn(subject, at, last, facts, &End::of(&reached));
+                match reached? {
                     Reached::Node(node) => Ok(Outcome::Done(node)),
                     Reached::View(place) => Ok(Outcome::View(place)),
                     Reached::Object(fd) => Ok(Outcome::Object(fd)),
@@ -223,14 +231,20 @@ impl Monitor {
             Where::Fd(fd) => {
                 let fd = duplicate(fd)?;
                 let node = Node::new(fd)?;
-                if self.is_ours(&node.stat) { Ok(Outcome::Done(node)) } else { Ok(Outcome::Object(node.fd)) }
+                if !self.is_ours(&node.stat) {
+                    return Ok(Outcome::Object(node.fd));
+                }
+                self.learn_of(&node, facts);
+                Ok(Outcome::Done(node))
             }
         }
     }
 
     /// Resolves the place of a name that is made or removed.
     pub(crate) fn place(&self, subject: &Subject<'_>, at: At<'_>) -> Result<Outcome<Place>, Fault> {
-        match self.reach(subject, at, Goal::Place, ResolveFlags::empty())? {
+        let reached = self.reach(subject, at, Goal::Place, ResolveFlags::empty());
+        self.learn(subject, at, LastLink::NoFollow, Facts::KIND, &End::of(&reached));
+        match reached? {
             Reached::Place(place) => Ok(Outcome::Done(place)),
             Reached::View(place) => Ok(Outcome::View(place)),
             Reached::Object(fd) => Ok(Outcome::Object(fd)),
@@ -246,7 +260,16 @@ impl Monitor {
 
     /// Where an inode lies; ENXIO for one that lies nowhere in a guest's world.
     pub(crate) fn home(&self, fd: BorrowedFd<'_>) -> Result<Home, Errno> {
-        match self.root().locate(fd)? {
+        self.home_at(self.root().locate(fd)?)
+    }
+
+    /// As [`Monitor::home`], for the directory of a name that is made or removed: which it is was asked before, mostly.
+    pub(crate) fn home_of(&self, directory: &Node) -> Result<Home, Errno> {
+        self.home_at(self.root().locate_known(directory.fd.as_fd(), &directory.stat)?)
+    }
+
+    fn home_at(&self, located: Located) -> Result<Home, Errno> {
+        match located {
             Located::Tree(path) => Ok(Home::Tree(path)),
             Located::Outside(text) => match self.mounts().holding(&text) {
                 Some((graft, _)) => Ok(Home::Graft(graft.id(), graft.access())),

@@ -4,6 +4,7 @@
 mod confined;
 mod differential;
 mod grafts;
+mod observations;
 mod permissions;
 mod policy;
 mod unprivileged;
