@@ -15,4 +15,3 @@ mod repository;
 mod strategies;
 mod users;
 mod wasm;
-mod wasm_tool;

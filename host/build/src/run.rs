@@ -49,7 +49,15 @@ pub(crate) struct RunContext<'a> {
     pub(crate) ledger: &'a Ledger,
 }
 
-/// Runs the step and returns what it changed.
+/// A step that succeeded.
+pub(crate) struct Ran {
+    /// What it changed.
+    pub(crate) changes: ChangeSet,
+    /// What it learnt of its tree.
+    pub(crate) observed: Option<Observations>,
+}
+
+/// Runs the step and returns what it changed and learnt.
 pub(crate) fn run(
     step: &Step,
     run: &Run,
