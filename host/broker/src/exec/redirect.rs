@@ -28,6 +28,8 @@ struct Afterwards {
     /// What /proc/PID/exe is.
     exe: PlanId,
     plan: Option<Plan>,
+    /// What the kernel must have executed: its device and inode.
+    file: (u64, u64),
 }
 
 /// Starts `found`. `empty` is the address of an empty string in guest memory, `vectors` the argument positions of argv
@@ -50,8 +52,10 @@ pub(super) fn start(
     };
     let (file, plan) = prepare(call, found, transition.as_ref())?;
     let number = call.listener().add(call.notice().id, file.as_fd(), Inherit::No)?;
+    let stat = rustix::fs::fstat(&file)?;
     drop(file);
-    redirect(call, number, empty, vectors, Afterwards { transition, exe, plan })
+    let afterwards = Afterwards { transition, exe, plan, file: (stat.st_dev, stat.st_ino) };
+    redirect(call, number, empty, vectors, afterwards)
 }
 
 /// The file to execute and what the stub will be told.
@@ -173,14 +177,26 @@ fn call_once(tracee: &mut Tracee, registers: &Registers) -> Result<Called, Errno
 
 const TRAP: i32 = 5;
 
+/// Whether it is this file that was executed: who shares descriptors or memory with a thread that executes could have put another under
+/// the number, or a path into the empty string.
+fn stands(pid: Pid, file: (u64, u64)) -> bool {
+    let exe = format!("/proc/{}/exe", pid.as_raw_nonzero());
+    rustix::fs::stat(exe.as_str()).is_ok_and(|stat| (stat.st_dev, stat.st_ino) == file)
+}
+
 /// The new program stands, stopped before its first instruction: its credentials, its name, its plan.
 fn commit(call: &Call<'_>, tgid: u32, afterwards: Afterwards) -> Result<(), Fault> {
+    let pid = Pid::from_raw(tgid.cast_signed()).ok_or(Errno::SRCH)?;
+    if call.step().exec.verifies() && !stands(pid, afterwards.file) {
+        // As Linux does where an exec fails too late. What stands has no name, no plan and no credentials of the program asked for.
+        rustix::process::kill_process(pid, rustix::process::Signal::KILL)?;
+        return Ok(());
+    }
     let execs = &call.step().exec;
     if let Some(plan) = afterwards.plan {
         execs.expect(tgid, plan);
     }
     let Some(transition) = afterwards.transition else { return Ok(()) };
-    let pid = Pid::from_raw(tgid.cast_signed()).ok_or(Errno::SRCH)?;
     let next = |old: &State| {
         let identity = Arc::new(transition.identity);
         Ok((State { identity, plan: afterwards.exe, ..old.clone() }, ()))

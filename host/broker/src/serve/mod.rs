@@ -72,8 +72,7 @@ impl Broker {
                 rows[number] = Some(row);
             }
         }
-        let (tasks, watch, tally) =
-            (Tasks::default(), Watch::default(), Tally::new(accounting, rows.len()));
+        let (tasks, watch, tally) = (Tasks::default(), Watch::default(), Tally::new(accounting, rows.len()));
         let step = RwLock::new(Some(step));
         Arc::new(Self { listener, step, rows, tasks, watch, tally, broken: Mutex::new(None), on_broken })
     }
