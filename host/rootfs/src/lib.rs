@@ -23,6 +23,7 @@ mod sharing;
 #[cfg(test)]
 mod tests;
 mod walk;
+mod whereabouts;
 
 pub use collect::Finished;
 pub use error::RootError;

@@ -19,6 +19,7 @@ use crate::journal::{Before, Journal, Touch};
 use crate::links::Links;
 use crate::record::{InodeKey, Record, Records};
 use crate::sharing::{Left, Sharing};
+use crate::whereabouts::Whereabouts;
 use crate::{JournalCheck, RootError};
 
 /// Who owns the files of a tree on the host.
@@ -68,6 +69,7 @@ pub struct Root {
     journal: Journal,
     fifos: AtomicBool,
     shape: AtomicU64,
+    whereabouts: Whereabouts,
     guards: [Mutex<()>; GUARDS],
     pub(crate) walked: Mutex<Option<Snapshot>>,
 }
@@ -145,6 +147,7 @@ impl Root {
             journal: Journal::default(),
             fifos: AtomicBool::new(false),
             shape: AtomicU64::new(0),
+            whereabouts: Whereabouts::default(),
             guards: std::array::from_fn(|_| Mutex::new(())),
             walked: Mutex::new(None),
         })
@@ -338,6 +341,10 @@ impl Root {
     #[must_use]
     pub fn shape(&self) -> u64 {
         self.shape.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn whereabouts(&self) -> &Whereabouts {
+        &self.whereabouts
     }
 
     /// Says that such a change was made.

@@ -6,6 +6,7 @@ mod mounts;
 mod random;
 mod records;
 mod shared;
+mod whereabouts;
 
 use std::ffi::CString;
 use std::os::fd::{AsFd, OwnedFd};
