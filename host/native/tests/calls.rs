@@ -5,6 +5,9 @@
 
 #![expect(clippy::disallowed_methods, clippy::unwrap_used, reason = "tests read and write their own records")]
 
+#[path = "calls/random.rs"]
+mod random;
+
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
@@ -42,7 +45,7 @@ fn compile(name: &str, to: &Path) {
 }
 
 /// The tree of a step with the program at /prog.
-fn under_the_broker(name: &str) -> String {
+fn under_the_broker(name: &str, arguments: &[&str]) -> String {
     let place = directory();
     let (tree, scratch) = (place.path().join("tree"), place.path().join("scratch"));
     let step = || {
@@ -57,22 +60,22 @@ fn under_the_broker(name: &str) -> String {
         let owner = format!("{0}:{0}", wbuild_native::SCRATCH_ID);
         run(Command::new("chown").arg("-R").arg(owner).arg(&tree).arg(&scratch));
     }
-    let output = run(step().arg("/prog").env("STEP_CHECK", "full"));
+    let output = run(step().arg("/prog").args(arguments).env("STEP_CHECK", "full"));
     String::from_utf8(output.stdout).unwrap()
 }
 
 /// The program in a chroot as a container's root; needs root.
-fn natively(name: &str) -> String {
+fn natively(name: &str, arguments: &[&str]) -> String {
     let place = directory();
     let root = place.path();
     for name in ["tmp", "proc", "dev", "sys"] {
         run(Command::new("mkdir").arg(root.join(name)));
     }
     compile(name, &root.join("prog"));
-    let script = "for d in proc dev sys; do mount --rbind /$d $1/$d || exit 1; done; cd $1; \
-        exec setpriv --bounding-set=$2 --inh-caps=-all --clear-groups chroot $1 /prog";
+    let script = "for d in proc dev sys; do mount --rbind /$d $1/$d || exit 1; done; root=$1 bounds=$2; shift 2; cd $root; \
+        exec setpriv --bounding-set=$bounds --inh-caps=-all --clear-groups chroot $root /prog \"$@\"";
     let mut command = Command::new("unshare");
-    command.args(["-m", "sh", "-c", script, "sh"]).arg(root).arg(NOT_HELD);
+    command.args(["-m", "sh", "-c", script, "sh"]).arg(root).arg(NOT_HELD).args(arguments);
     String::from_utf8(run(&mut command).stdout).unwrap()
 }
 
@@ -86,7 +89,7 @@ fn compare(expected: &str, found: &str, what: &str) {
 fn check(name: &str) {
     let record = source(name, "expected");
     if rustix::process::geteuid().is_root() {
-        let native = natively(name);
+        let native = natively(name, &[]);
         if std::env::var_os("UPDATE_EXPECTED").is_some() {
             std::fs::write(&record, &native).unwrap();
         }
@@ -94,7 +97,7 @@ fn check(name: &str) {
     }
     let expected = std::fs::read_to_string(&record).unwrap();
     assert!(expected.lines().count() > 5, "{name}.expected is cut short");
-    compare(&expected, &under_the_broker(name), "the broker against Linux");
+    compare(&expected, &under_the_broker(name, &[]), "the broker against Linux");
 }
 
 macro_rules! guests {

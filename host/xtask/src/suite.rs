@@ -54,7 +54,8 @@ fn sandbox(count: &mut Count) -> Result<()> {
 /// The tests that have an N, with a large one, one at a time.
 pub(crate) fn soak(name: Option<&str>) -> Result<()> {
     setup::require(&[For::Compiling, For::Tests])?;
-    let packages = ["--package", "wbuild-tests", "--package", "wbuild-monitor", "--package", "wbuild-rootfs"];
+    let packages = ["wbuild-tests", "wbuild-monitor", "wbuild-rootfs", "wbuild-native"];
+    let packages: Vec<&str> = packages.iter().flat_map(|package| ["--package", package]).collect();
     suite(&mut Count::default(), &packages, name, "soak")
 }
 
