@@ -7,7 +7,7 @@
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
-use rustix::fs::{Mode, OFlags};
+use rustix::fs::{AtFlags, Mode, OFlags, Statx, StatxFlags};
 use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags};
 use wbuild_monitor::Fault;
@@ -127,6 +127,19 @@ impl Task {
         }
         let info = read_small(&self.proc, &format!("fdinfo/{fd}"));
         Ok(info.map_err(|errno| if errno == Errno::NOENT { Errno::BADF } else { errno })?)
+    }
+
+    /// The real stat of what the task's descriptor `fd` is open on, without a copy of it.
+    ///
+    /// # Errors
+    /// EBADF.
+    pub fn descriptor_stat(&self, fd: i32) -> Result<Statx, Errno> {
+        if fd < 0 {
+            return Err(Errno::BADF);
+        }
+        let wanted = StatxFlags::BASIC_STATS | StatxFlags::BTIME;
+        rustix::fs::statx(&self.proc, DescriptorName::new(fd).as_str(), AtFlags::NO_AUTOMOUNT, wanted)
+            .map_err(|errno| if errno == Errno::NOENT { Errno::BADF } else { errno })
     }
 
     /// The file behind the guest's descriptor `fd`, opened anew with `flags` through /proc/TID/fd/N.

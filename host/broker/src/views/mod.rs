@@ -92,6 +92,12 @@ impl StepViews {
         &self.hostname
     }
 
+    /// True if what has this stat may stand in a view: then [`StepViews::locate`] says where.
+    pub(crate) fn may_hold(&self, stat: &Statx) -> bool {
+        let device = Some((stat.stx_dev_major, stat.stx_dev_minor));
+        self.devices.contains(&device) || self.listings.place_of(stat).is_some()
+    }
+
     /// The place a descriptor is open on, if that is in a view: `fd` is our own copy of the guest's.
     ///
     /// # Errors

@@ -96,6 +96,17 @@ impl Monitor {
         Ok(Outcome::Done(self.seen(&node)))
     }
 
+    /// fstat of what has this real stat: the guest's view of it if it is on the tree's own device; `None` otherwise, and then [`Monitor::stat`]
+    /// answers. The caller knows that it is nothing of a view.
+    #[must_use]
+    pub fn stat_of_open(&self, mut real: Statx) -> Option<Statx> {
+        if wbuild_rootfs::InodeKey::of(&real).device != self.root().key().device {
+            return None;
+        }
+        self.root().show(&mut real);
+        Some(real)
+    }
+
     /// access family: `mode` is `R_OK | W_OK | X_OK` bits, 0 for existence.
     ///
     /// # Errors
