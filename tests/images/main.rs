@@ -13,5 +13,6 @@ mod own;
 mod push;
 mod quick;
 mod refusals;
+mod rows;
 mod secured;
 mod times;
