@@ -4,6 +4,7 @@
 
 mod build;
 mod sample;
+mod sandbox;
 mod steps;
 
 use crate::setup::{self, For};
@@ -16,6 +17,8 @@ pub(crate) enum Bench {
     Build(Rounds),
     /// Single steps beside root in a chroot, and PRoot
     Steps(Rounds),
+    /// The sandbox's own cost: single calls and whole commands beside root in a chroot, and PRoot
+    Sandbox(Rounds),
 }
 
 #[derive(Args)]
@@ -51,6 +54,7 @@ impl Bench {
         match self {
             Self::Build(rounds) => build::run(&rounds),
             Self::Steps(rounds) => steps::run(&rounds),
+            Self::Sandbox(rounds) => sandbox::run(&rounds),
         }
     }
 }

@@ -15,7 +15,7 @@ use wbuild_tests::oracle::Chroot;
 use wbuild_tests::project::{Journal, Project, pod};
 use wbuild_tests::{guest, workspace};
 
-const PACKAGES: &str = "base-files bash bsdutils coreutils debianutils diffutils e2fsprogs findutils grep gzip hostname \
+pub(super) const PACKAGES: &str = "base-files bash bsdutils coreutils debianutils diffutils e2fsprogs findutils grep gzip hostname \
                         libc-bin login mount ncurses-bin passwd perl-base sed sysvinit-utils tar";
 /// The uid that PRoot runs with.
 const USER: &str = "12345";
@@ -55,7 +55,7 @@ pub(super) fn run(rounds: &Rounds) -> Result<()> {
 }
 
 /// The tree that all start from, with `/measure` and `/project` in it; kept in the cache.
-fn prepared() -> Result<Base> {
+pub(super) fn prepared() -> Result<Base> {
     let dir = workspace::cache("bench-steps")?;
     let base = Base { layout: dir.join("layout"), tag: "latest", rootfs: Some(dir.join("rootfs")) };
     let _lock = workspace::lock("bench-steps")?;
@@ -113,7 +113,7 @@ fn project(dir: &Path) -> Result<()> {
 }
 
 /// Nothing of the copy is left to be written: dpkg's fsync would wait for it.
-fn written() -> Result<()> {
+pub(super) fn written() -> Result<()> {
     command::output("sync", [""; 0]).map(|_| ())
 }
 
@@ -123,7 +123,7 @@ fn in_the_pod(base: &Base, script: &str) -> Result<Outcome> {
     Ok(project.try_build(pod()?, &[])?.outcome)
 }
 
-fn under_proot(rootfs: &Path, script: &str) -> Result<Outcome> {
+pub(super) fn under_proot(rootfs: &Path, script: &str) -> Result<Outcome> {
     let copy = Chroot::copy_of(rootfs)?;
     let mut chown = command("chown", ["-R", USER]);
     chown.arg(copy.path());
