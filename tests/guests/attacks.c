@@ -1,7 +1,7 @@
 /* Started in /: attacks VICTIM [port=N] [tries=N] [least=MS] [NAME..]: tries the named attacks, or all, each in a process of its own; one line for each,
- * `NAME held`, `NAME got` or `NAME hung`, and `done N`. What VICTIM holds is said in attacks/common.h; attacks that leave a trace there,
+ * `NAME held`, `NAME got` or `NAME hung`, and `done N`. What VICTIM holds is said in attacks/victim.h; attacks that leave a trace there,
  * or a process, print `held`, and whoever prepared it looks. tests/escape/attacks.rs names the fence of each. */
-#include "attacks/common.h"
+#include "attacks/victim.h"
 #include "attacks/races.h"
 #include "attacks/processes.h"
 #include "attacks/calls.h"

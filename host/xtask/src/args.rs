@@ -26,7 +26,7 @@ enum Task {
     },
     /// The long checks: the same tests with a larger N
     Soak {
-        /// Only the tests whose name contains this
+        /// Only the tests whose name contains this; `workloads`, or `workloads=NAME`: packages installed and used in the pod
         name: Option<String>,
     },
     /// Builds from BuildKit's, Buildah's, kaniko's and makisu's suites, where ../shared/conformance has them

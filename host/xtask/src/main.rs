@@ -18,6 +18,7 @@ mod process;
 mod setup;
 mod suite;
 mod tidy;
+mod workloads;
 
 use clap::Parser;
 

@@ -4,7 +4,7 @@
 //! binary that died without such a line counts as a failure, and so does a run in which no test ran.
 
 use crate::setup::{self, For};
-use crate::{check, process};
+use crate::{check, process, workloads};
 use anyhow::{Context, Result, bail};
 use std::io::{BufRead, BufReader, Write};
 use std::process::Stdio;
@@ -53,6 +53,9 @@ fn sandbox(count: &mut Count) -> Result<()> {
 
 /// The tests that have an N, with a large one, one at a time.
 pub(crate) fn soak(name: Option<&str>) -> Result<()> {
+    if let Some(("workloads", one)) = name.map(|name| name.split_once('=').unwrap_or((name, ""))) {
+        return workloads::run(Some(one).filter(|one| !one.is_empty()));
+    }
     setup::require(&[For::Compiling, For::Tests])?;
     let packages = ["wbuild-tests", "wbuild-monitor", "wbuild-rootfs", "wbuild-native"];
     let packages: Vec<&str> = packages.iter().flat_map(|package| ["--package", package]).collect();
