@@ -4,6 +4,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 #![expect(clippy::disallowed_methods, reason = "plants secrets on the machine's own file system")]
 
+mod agents;
 mod archives;
 mod attacks;
 mod credentials;

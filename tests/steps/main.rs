@@ -4,6 +4,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 #![expect(clippy::disallowed_methods, reason = "reads what root's chroot wrote")]
 
+mod agents;
 mod attributes;
 mod bytecode;
 mod cache;

@@ -92,6 +92,11 @@ impl Session {
         self.given
     }
 
+    /// Whether wbuild runs in a pod.
+    pub fn is_pod(&self) -> bool {
+        matches!(self.caller, Caller::Pod(_))
+    }
+
     fn binary(&self) -> PathBuf {
         self.scratch.path().join("bin/wbuild")
     }

@@ -64,3 +64,4 @@ pub use wbuild_layer::{Compression, LevelError, Packing, ReadError};
 pub use wbuild_monitor::{Cancel, Errno, EvidenceDetail, Limit, LimitedResource, SecretBytes, Stream};
 pub use wbuild_plan::{RunNetwork, ram_in_bytes};
 pub use wbuild_rootfs::MaterialiseError;
+pub use wbuild_ssh::{Agent, AgentError};

@@ -15,6 +15,7 @@ use wbuild_monitor::{Cancel, Engine, JournalCheck, Limit, SecretBytes};
 use wbuild_oci::{Descriptor, Digest, Platform, Reference};
 use wbuild_plan::RunNetwork;
 use wbuild_policy::Ruleset;
+use wbuild_ssh::Agent;
 use wbuild_store::{LayoutSource, Pick, Pushed, Remote, Store};
 
 use crate::cache::{CacheExport, CacheSource, NoCache};
@@ -57,6 +58,8 @@ pub struct BuildRequest {
     pub hostname: String,
     /// `--secret`, by id: in memory only.
     pub secrets: BTreeMap<String, SecretBytes>,
+    /// `--ssh`, by id.
+    pub agents: BTreeMap<String, Arc<Agent>>,
     /// `--network`: of each RUN that does not name one.
     pub network: RunNetwork,
     /// `--add-host`: names with their addresses, in order.

@@ -13,7 +13,7 @@ use wbuild_monitor::{
     Cancel, Denial, Denials, Engine, EngineError, Exit, JournalCheck, Limit, Mount, MountAccess, MountSource,
     MtimeRule, Network, Observations, Process, Resources, StepRecord, StepSpec,
 };
-use wbuild_plan::{Run, RunNetwork, Stage, Step};
+use wbuild_plan::{Run, RunMountKind, RunNetwork, Stage, Step};
 use wbuild_policy::{Mode, Policy, Ruleset, StepName};
 use wbuild_rootfs::Owner;
 
@@ -154,6 +154,11 @@ fn process(run: &Run, context: &RunContext<'_>) -> Process {
     if !env.iter().any(|entry| entry.starts_with(b"HOME=")) {
         env.push(format!("HOME={}", user.home).into_bytes());
     }
+    if let Some(socket) = agent(run)
+        && !env.iter().any(|entry| entry.starts_with(b"SSH_AUTH_SOCK="))
+    {
+        env.push(format!("SSH_AUTH_SOCK={socket}").into_bytes());
+    }
     for entry in &context.mounted.env {
         let name = entry.split_inclusive(|byte| *byte == b'=').next().unwrap_or_default();
         env.retain(|other| !other.starts_with(name));
@@ -168,6 +173,14 @@ fn process(run: &Run, context: &RunContext<'_>) -> Process {
         groups: user.groups.clone(),
         hostname: context.hostname.to_owned(),
     }
+}
+
+/// Where the step's first agent is: as BuildKit, also where it is optional and not given.
+fn agent(run: &Run) -> Option<&str> {
+    run.mounts.iter().find_map(|mount| match &mount.kind {
+        RunMountKind::Ssh(ssh) => Some(ssh.target.as_str()),
+        _ => None,
+    })
 }
 
 fn mounts(run: &Run, context: &RunContext<'_>) -> Result<Vec<Mount>, BuildError> {
@@ -220,7 +233,7 @@ fn make_dir(context: &RunContext<'_>, name: &str) -> Result<(), BuildError> {
 }
 
 /// Gives what is made for a step to the user that steps run as.
-fn give(path: &Path) -> io::Result<()> {
+pub(crate) fn give(path: &Path) -> io::Result<()> {
     let Owner::Scratch { uid, gid } = crate::tree::owner() else { return Ok(()) };
     let (uid, gid) = (rustix::process::Uid::from_raw(uid), rustix::process::Gid::from_raw(gid));
     Ok(rustix::fs::chown(path, Some(uid), Some(gid))?)

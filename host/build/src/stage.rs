@@ -492,6 +492,7 @@ impl StageRunner<'_> {
             store: &self.wiring.store_path,
             scratch: &path,
             secrets: &self.request.secrets,
+            agents: &self.request.agents,
             cancel: &self.wiring.cancel,
         };
         let mut note = |text: &str| running.note(text);

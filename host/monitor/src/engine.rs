@@ -147,6 +147,17 @@ pub enum MountSource {
         /// Virtual permission bits.
         mode: u32,
     },
+    /// A socket of the builder's, which the guest may connect to and can do nothing else with.
+    Socket {
+        /// Where it listens.
+        path: PathBuf,
+        /// Virtual owner.
+        uid: u32,
+        /// Virtual group.
+        gid: u32,
+        /// Virtual permission bits.
+        mode: u32,
+    },
 }
 
 /// Bytes that no message, log or debug output shows.

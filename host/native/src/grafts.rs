@@ -35,6 +35,8 @@ pub(crate) enum Backing {
     Tree { root: Box<Root>, dir: OwnedFd },
     /// A file in memory, with its virtual attributes.
     Memory { owner: (u32, u32), mode: u32 },
+    /// A socket of the builder's, with its virtual attributes.
+    Socket { owner: (u32, u32), mode: u32 },
 }
 
 /// Records of a tree that must be given back.
@@ -63,6 +65,9 @@ pub(crate) fn open(
                 let fd =
                     memory(content).map_err(|errno| Broken::new("cannot make a file in memory", errno))?;
                 (fd, Backing::Memory { owner: (*uid, *gid), mode: *mode })
+            }
+            MountSource::Socket { path, uid, gid, mode } => {
+                (open_path(path)?, Backing::Socket { owner: (*uid, *gid), mode: *mode })
             }
         };
         let within = [mount.target.as_bytes(), b"/"].concat();
@@ -148,7 +153,7 @@ pub(crate) fn graft(
             Backing::Tmpfs { .. } => {
                 monitor.describe_graft(id, source.fd.as_fd(), (0, 0), TMPFS_MODE).map_err(fault)?;
             }
-            Backing::Memory { owner, mode } => {
+            Backing::Memory { owner, mode } | Backing::Socket { owner, mode } => {
                 monitor.describe_graft(id, source.fd.as_fd(), *owner, *mode).map_err(fault)?;
             }
             Backing::Tree { root, dir } => {
@@ -189,7 +194,9 @@ pub(crate) fn shown(mounts: &[Mount]) -> Vec<ShownMount> {
     let shown = |mount: &Mount| {
         let (kind, access) = match (&mount.source, mount.access) {
             (MountSource::Host(_), _) => return None,
-            (MountSource::Tmpfs { .. } | MountSource::Memory { .. }, access) => ("tmpfs", access),
+            (MountSource::Tmpfs { .. } | MountSource::Memory { .. } | MountSource::Socket { .. }, access) => {
+                ("tmpfs", access)
+            }
             (MountSource::Tree { .. }, access) => ("overlay", access),
         };
         let access = if access == MountAccess::ReadOnly { "ro" } else { "rw" };
@@ -197,7 +204,7 @@ pub(crate) fn shown(mounts: &[Mount]) -> Vec<ShownMount> {
             MountSource::Tmpfs { size: Some(size) } => {
                 format!("{access},nosuid,relatime,size={}k", size.div_ceil(1024))
             }
-            MountSource::Tmpfs { size: None } | MountSource::Memory { .. } => {
+            MountSource::Tmpfs { size: None } | MountSource::Memory { .. } | MountSource::Socket { .. } => {
                 format!("{access},nosuid,relatime")
             }
             _ => format!("{access},relatime"),

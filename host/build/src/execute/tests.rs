@@ -235,6 +235,7 @@ impl Bench {
             auditing: Default::default(),
             annotations: BTreeMap::new(),
             secrets: BTreeMap::new(),
+            agents: BTreeMap::new(),
             network: wbuild_plan::RunNetwork::Default,
             extra_hosts: Vec::new(),
             limits: Vec::new(),

@@ -12,17 +12,22 @@ pub(crate) mod secrets;
 mod tests;
 
 use std::collections::BTreeMap;
+use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
+use rustix::fs::{Mode, OFlags};
 use wbuild_layer::{RootPath, Timestamp};
 use wbuild_monitor::{Cancel, Mount, MountAccess, MountSource, MtimeRule, SecretBytes};
 use wbuild_plan::{
     CacheMount, FileAttributes, MountAccess as Planned, MountFrom, Presence, Run, RunMount, RunMountKind,
-    SecretMount, Span, Step,
+    SecretMount, Span, SshMount, Step,
 };
+use wbuild_ssh::{Agent, Forward};
 
 use crate::error::{BuildError, FilesError, Ignored};
 use crate::files::{self, Files, Kind, Last};
+use crate::run::give;
 use crate::stage::Sources;
 use crate::tree::{Attributes, Tree};
 use cache::{CacheKey, InUse};
@@ -37,6 +42,8 @@ pub(crate) struct Mounted {
     /// What the step was given to know.
     pub(crate) secrets: Vec<Given>,
     caches: BTreeMap<CacheKey, InUse>,
+    /// Agents that are forwarded until this is dropped.
+    agents: Vec<Forward>,
 }
 
 /// What mounts are made with.
@@ -47,6 +54,8 @@ pub(crate) struct MountContext<'a> {
     pub(crate) scratch: &'a Path,
     /// `--secret`, by id.
     pub(crate) secrets: &'a BTreeMap<String, SecretBytes>,
+    /// `--ssh`, by id.
+    pub(crate) agents: &'a BTreeMap<String, Arc<Agent>>,
     pub(crate) cancel: &'a Cancel,
 }
 
@@ -118,10 +127,7 @@ impl Maker<'_, '_> {
                 self.add(span, &tmpfs.target, MountSource::Tmpfs { size: tmpfs.size }, tmpfs.access)
             }
             RunMountKind::Secret(secret) => self.secret(span, secret),
-            RunMountKind::Ssh(ssh) if ssh.presence == Presence::Required => {
-                Err(self.refused(span, format!("there is no SSH agent {:?}", ssh.id), None))
-            }
-            RunMountKind::Ssh(_) => Ok(()),
+            RunMountKind::Ssh(ssh) => self.ssh(index, span, ssh),
         }
     }
 
@@ -183,6 +189,34 @@ impl Maker<'_, '_> {
             self.mounted.secrets.push(Given { id: secret.id.clone(), content: content.clone() });
         }
         Ok(())
+    }
+
+    /// Forwards an agent through a socket of the step's own, in its scratch directory.
+    fn ssh(&mut self, index: usize, span: Span, ssh: &SshMount) -> Result<(), BuildError> {
+        let Some(agent) = self.context.agents.get(&ssh.id) else {
+            if ssh.presence == Presence::Optional {
+                return Ok(());
+            }
+            let hint = match ssh.id.as_str() {
+                "default" => "--ssh default, with a running agent, or --ssh default=KEYFILE".to_owned(),
+                id => format!("--ssh {id}=SOCKET or --ssh {id}=KEYFILE"),
+            };
+            return Err(self.refused(span, format!("no SSH agent {:?} is given", ssh.id), Some(&hint)));
+        };
+        let scratch = self.context.scratch;
+        let name = format!("ssh-{index}");
+        let path = scratch.join(&name);
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let made = rustix::fs::open(scratch, flags, Mode::empty())
+            .map_err(std::io::Error::from)
+            .and_then(|dir| Forward::start(dir.as_fd(), &name, agent))
+            .and_then(|forward| give(&path).map(|()| forward));
+        let forward =
+            made.map_err(|source| BuildError::Host { action: "make", path: path.clone(), source })?;
+        self.mounted.agents.push(forward);
+        let FileAttributes { uid, gid, mode } = ssh.attributes;
+        let (uid, gid, mode) = (uid.unwrap_or(0), gid.unwrap_or(0), mode.unwrap_or(0o600));
+        self.add(span, &ssh.target, MountSource::Socket { path, uid, gid, mode }, Planned::ReadOnly)
     }
 
     /// Takes the caches of the step in the order of their keys, whatever the order of the flags.

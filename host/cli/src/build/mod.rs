@@ -1,5 +1,6 @@
 //! `wbuild build`: from settings to a result, and what is printed of it.
 
+mod agents;
 mod archives;
 mod args;
 mod audit;
@@ -214,6 +215,7 @@ fn request(
         extra_hosts: settings.run.hosts.clone(),
         limits: settings.run.limits.clone(),
         shm_size: settings.run.shm_size,
+        agents: settings.run.open_agents()?,
         resolv_conf: inputs::resolv_conf(),
         journal_check: inputs::journal_check(environment)?,
         no_cache: settings.no_cache.clone(),

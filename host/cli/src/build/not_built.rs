@@ -17,7 +17,6 @@ const fn flag(name: &'static str, sentence: &'static str) -> Flag {
 }
 
 const FLAGS: &[Flag] = &[
-    flag("ssh", "RUN --mount=type=ssh cannot be built yet"),
     flag("provenance", "no attestation is written; leave the flag away"),
     flag("sbom", "no attestation is written; leave the flag away"),
     flag("attest", "no attestation is written; leave the flag away"),

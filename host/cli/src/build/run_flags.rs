@@ -1,4 +1,4 @@
-//! The flags that are about RUN: secrets, hosts, the network and limits.
+//! The flags that are about RUN: secrets, agents, hosts, the network and limits.
 //!
 //! Secrets are read once, when the build begins, and are in memory from there on; nothing here prints one.
 
@@ -6,9 +6,11 @@ use std::collections::BTreeMap;
 use std::io::Read;
 use std::net::IpAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 
-use wbuild_build::{Limit, LimitedResource, RunNetwork, SecretBytes};
+use wbuild_build::{Agent, Limit, LimitedResource, RunNetwork, SecretBytes};
 
+use super::agents::{self, AgentPaths};
 use super::fields;
 use crate::environment::Environment;
 use crate::failure::Failure;
@@ -20,6 +22,11 @@ pub(crate) struct RunArgs {
     /// that name; repeatable
     #[arg(long = "secret", value_name = "id=ID,..")]
     secrets: Vec<String>,
+
+    /// An SSH agent or keys for `RUN --mount=type=ssh`: `default` or an id, with `=SOCKET` or `=KEYFILE,..`; without, the agent of
+    /// SSH_AUTH_SOCK; repeatable
+    #[arg(long = "ssh", value_name = "default|ID[=PATH,..]")]
+    agents: Vec<String>,
 
     /// A line of the steps' /etc/hosts, `HOST:ADDRESS` or `HOST=ADDRESS`; repeatable
     #[arg(long = "add-host", value_name = "HOST:ADDRESS")]
@@ -43,6 +50,8 @@ pub(crate) struct RunArgs {
 pub(crate) struct RunSettings {
     /// By id.
     pub(crate) secrets: BTreeMap<String, SecretFrom>,
+    /// The paths of `--ssh`, by id.
+    agents: AgentPaths,
     /// Names with their addresses, in order.
     pub(crate) hosts: Vec<(String, String)>,
     pub(crate) network: RunNetwork,
@@ -91,11 +100,20 @@ impl RunSettings {
         };
         Ok(Self {
             secrets,
+            agents: agents::read(&args.agents, environment)?,
             hosts: args.hosts.iter().map(|text| host(text)).collect::<Result<_, _>>()?,
             network: network(args.network.as_deref())?,
             limits: args.limits.iter().map(|text| limit(text)).collect::<Result<_, _>>()?,
             shm_size: args.shm_size.as_ref().map(size).transpose()?,
         })
+    }
+
+    /// Opens the agents of `--ssh`.
+    ///
+    /// # Errors
+    /// Exit 2: nobody answers, or a file is no key that can be used.
+    pub(crate) fn open_agents(&self) -> Result<BTreeMap<String, Arc<Agent>>, Failure> {
+        agents::open(&self.agents)
     }
 
     /// Reads the secrets.

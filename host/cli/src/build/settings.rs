@@ -466,8 +466,6 @@ mod tests {
     fn what_is_not_built_is_refused_by_name() {
         for args in [
             &["--annotation", "index:a=b", "."][..],
-            &["--ssh", "default", "."],
-            &["--ssh=default", "."],
             &["--cache-from", "type=gha", "."],
             &["https://example.org/x.git"],
             &["git@example.org:x/y"],
