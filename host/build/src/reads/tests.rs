@@ -1,3 +1,5 @@
+//! How read sets are written down, how small they are, and which runs are kept.
+
 use wbuild_layer::RootPath;
 use wbuild_monitor::{Facts, NetworkUse, Observation, Seen, SeenAttributes, SeenTimes, State};
 use wbuild_oci::Digest;
