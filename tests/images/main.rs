@@ -4,6 +4,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 #![expect(clippy::disallowed_methods, reason = "reads what wbuild wrote on the machine's own file system")]
 
+mod attestations;
 mod bases;
 mod git;
 mod job;

@@ -29,7 +29,7 @@ fn instructions_that_are_not_built_yet_are_refused_with_their_line() {
 #[test]
 fn flags_that_are_not_built_yet_are_refused() {
     let project = Project::new(&base::busybox().unwrap(), "FROM base\n").unwrap();
-    for flag in ["--provenance=true", "--sbom=true", "--nonsense"] {
+    for flag in ["--provenance=v0.2", "--sbom=true", "--sign-key=k", "--nonsense"] {
         let attempt = project.try_build(Caller::Root, &[flag]).unwrap();
         let text = attempt.outcome.code(2).unwrap_or_else(|error| panic!("{flag}: {error:#}")).text();
         assert!(text.contains(flag.split('=').next().unwrap()), "{flag}: {text}");

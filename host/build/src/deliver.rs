@@ -59,7 +59,9 @@ impl Delivery {
         tags: &[Reference],
         outputs: &[Output],
     ) -> Result<Vec<Pushed>, BuildError> {
-        self.with_images(|images, reporter| export(&self.store, images, reporter, manifest, tags, outputs))
+        self.with_images(|images, reporter| {
+            export(&self.store, images, reporter, (manifest, manifest), tags, outputs)
+        })
     }
 
     fn with_images<T>(

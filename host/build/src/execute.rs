@@ -4,8 +4,10 @@ use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use wbuild_dockerfile::Dockerfile;
+use wbuild_oci::{Descriptor, Platform};
 use wbuild_plan::{ContextKind, Request, Wanted};
 
+use crate::attest::{self, Facts, Predicate};
 use crate::cache::{Imported, NoCache, StepCache};
 use crate::epoch::Times;
 use crate::error::BuildError;
@@ -28,7 +30,7 @@ pub fn build(request: &BuildRequest, wiring: &Wiring) -> Result<Built, BuildErro
     ledger.say(&first_line(request));
     let built = again(request, wiring, &reporter, &ledger);
     ledger.say(&match &built {
-        Ok(built) => AuditLine::End { result: "built", manifest: Some(built.manifest.digest), error: None },
+        Ok(built) => AuditLine::End { result: "built", manifest: Some(built.whole().digest), error: None },
         Err(error) => AuditLine::End { result: "failed", manifest: None, error: Some(error.to_string()) },
     });
     built
@@ -146,9 +148,52 @@ fn attempt(
     running.note(&format!("config {}", config.digest));
     running.done();
     let BuildRequest { tags, outputs, .. } = request;
-    let pushed = export(&wiring.store, &images, reporter, &manifest, tags, outputs)?;
+    let platform = growing.platform();
+    let (attested, provenance) =
+        attested(request, wiring, reporter, ledger, &images, (&manifest, &platform), now)?;
+    let whole = attested.as_ref().unwrap_or(&manifest);
+    let pushed = export(&wiring.store, &images, reporter, (&manifest, whole), tags, outputs)?;
     shared.export(&cache, &growing)?;
-    Ok(Some(Built { manifest, config: config.digest, platform: growing.platform(), pushed }))
+    Ok(Some(Built { manifest, attested, provenance, config: config.digest, platform, pushed }))
+}
+
+/// The image's attestations, where they are asked for: the index that holds them, and the predicate of its provenance.
+fn attested(
+    request: &BuildRequest,
+    wiring: &Wiring,
+    reporter: &Reporter,
+    ledger: &Ledger,
+    images: &ImageSet<'_>,
+    (manifest, platform): (&Descriptor, &Platform),
+    began: i64,
+) -> Result<(Option<Descriptor>, Option<serde_json::Value>), BuildError> {
+    let Some(wanted) = &request.attest.provenance else { return Ok((None, None)) };
+    let running = reporter.start("attesting the image");
+    let body = attest::predicate(&Facts {
+        wanted,
+        dockerfile: (&request.dockerfile_name, &request.dockerfile),
+        target: request.target.as_deref(),
+        arguments: &request.build_args,
+        labels: &request.labels,
+        secrets: request.secrets.keys().cloned().collect(),
+        platform,
+        builder_platform: &request.build_platform,
+        network: match request.network {
+            wbuild_plan::RunNetwork::Default => "default",
+            wbuild_plan::RunNetwork::None => "none",
+        },
+        policy: evidence::used_policy(&request.policy),
+        materials: images.taken(),
+        steps: ledger.accounts(),
+        started: evidence::time(began),
+        finished: evidence::time(seconds_now()),
+    });
+    let predicates = [Predicate { kind: attest::PREDICATE_TYPE, body: body.clone() }];
+    let signer = request.attest.signer.as_deref();
+    let index = attest::attach(&wiring.store, (manifest, platform), &request.tags, &predicates, signer)?;
+    running.note(&format!("index {}", index.digest));
+    running.done();
+    Ok((Some(index), Some(body)))
 }
 
 /// A name that `--no-cache-filter` has and the Dockerfile has not is a mistake to hear of.

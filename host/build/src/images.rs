@@ -12,6 +12,7 @@ use wbuild_oci::{Descriptor, Digest, Reference};
 use wbuild_plan::{ImageOrigin, ImageRequest, Images, Span, UrlSource, Wanted};
 use wbuild_store::{Downloaded, Image, Remote, RemoteError, Store};
 
+use crate::attest::Material;
 use crate::error::BuildError;
 use crate::progress::{Reporter, Running};
 use crate::request::NamedContext;
@@ -75,6 +76,21 @@ impl<'a> ImageSet<'a> {
             .iter()
             .map(|(request, resolved)| (request.clone(), resolved.image.config.clone()))
             .collect()
+    }
+
+    /// What the build took from outside: images and URLs by digest.
+    pub(crate) fn taken(&self) -> Vec<Material> {
+        let image = |(request, resolved): (&ImageRequest, &Resolved)| {
+            let name = resolved.remote.as_ref().map_or_else(|| request.name.clone(), ToString::to_string);
+            Material::image(&name, &request.platform, resolved.image.descriptor.digest)
+        };
+        let mut materials: Vec<Material> = self.found.iter().map(image).collect();
+        let downloads = self.downloads.lock().unwrap_or_else(PoisonError::into_inner);
+        for ((url, _), done) in downloads.iter() {
+            let done = done.lock().unwrap_or_else(PoisonError::into_inner);
+            materials.extend(done.as_ref().map(|done| Material::url(url, done.digest)));
+        }
+        materials
     }
 
     /// Resolves every image that is wanted, registries in parallel.

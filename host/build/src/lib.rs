@@ -5,6 +5,7 @@
 
 #![forbid(unsafe_code)]
 
+mod attest;
 mod background;
 mod cache;
 mod check;
@@ -38,6 +39,10 @@ mod tree;
 mod unpack;
 mod users;
 
+pub use attest::{
+    ATTESTATION, Attest, BUILD_TYPE, ENVELOPE, Envelope, PAYLOAD_TYPE, PREDICATE_ANNOTATION, PREDICATE_TYPE,
+    Provenance, ProvenanceMode, REFERENCE_DIGEST, REFERENCE_TYPE, STATEMENT, Sign, Signature, pae,
+};
 pub use cache::{
     CacheDest, CacheEntry, CacheExport, CacheMode, CacheSource, Decision, ExportErrors, LastBuild,
     NamedImages, NoCache, PruneLimits, Pruned, cache_entries, prune, verify_blobs,

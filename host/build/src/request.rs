@@ -18,6 +18,7 @@ use wbuild_policy::Ruleset;
 use wbuild_ssh::Agent;
 use wbuild_store::{LayoutSource, Pick, Pushed, Remote, Store};
 
+use crate::attest::Attest;
 use crate::cache::{CacheExport, CacheSource, NoCache};
 use crate::evidence::Auditing;
 use crate::progress::Progress;
@@ -80,6 +81,8 @@ pub struct BuildRequest {
     pub policy: Arc<Ruleset>,
     /// What is recorded of the steps, and who gets it.
     pub auditing: Auditing,
+    /// What is attested of the image.
+    pub attest: Attest,
 }
 
 /// What times are held to.
@@ -197,10 +200,22 @@ pub struct Wiring {
 pub struct Built {
     /// The manifest, in the store.
     pub manifest: Descriptor,
+    /// The index of the image and its attestations, in the store, if there are any: it is what the outputs hold.
+    pub attested: Option<Descriptor>,
+    /// The predicate of the image's provenance.
+    pub provenance: Option<serde_json::Value>,
     /// The config's digest: the image's id.
     pub config: Digest,
     /// What the image is for.
     pub platform: Platform,
     /// Under which names it was pushed.
     pub pushed: Vec<Pushed>,
+}
+
+impl Built {
+    /// What the outputs hold and names point to: the index with the attestations, or the image alone.
+    #[must_use]
+    pub fn whole(&self) -> &Descriptor {
+        self.attested.as_ref().unwrap_or(&self.manifest)
+    }
 }

@@ -1,8 +1,8 @@
 //! Evidence of a build: what each step did, collected while it runs.
 //!
 //! A [`Ledger`] holds one account for each step and hands it to the caller's [`Audit`] when the step ends, however it ends; provenance takes the
-//! same accounts. What a guest did comes from the engine, what it changed from the changeset: no line is made of what a step prints. Neither
-//! the values of secrets nor those of build arguments are part of it.
+//! same accounts. What a guest did comes from the engine, what it changed from the changeset: no line is made of what a step prints. No
+//! value of a secret is part of it; a step is named as it is displayed, with its variables expanded.
 
 mod account;
 
@@ -139,6 +139,13 @@ impl Ledger {
         let summary = account.summary();
         self.close(account);
         summary
+    }
+
+    /// Every step that ended, in the order of the Dockerfile.
+    pub(crate) fn accounts(&self) -> Vec<StepAccount> {
+        let mut all = lock(&self.accounts).closed.clone();
+        all.sort_by(|a, b| (a.line, &a.step).cmp(&(b.line, &b.step)));
+        all
     }
 
     fn close(&self, account: StepAccount) {

@@ -233,6 +233,7 @@ impl Bench {
             cache_to: Vec::new(),
             policy: Arc::default(),
             auditing: Default::default(),
+            attest: Default::default(),
             annotations: BTreeMap::new(),
             secrets: BTreeMap::new(),
             agents: BTreeMap::new(),

@@ -23,8 +23,10 @@ use directory::DirectorySink;
 pub(crate) struct Export<'a> {
     pub(crate) store: &'a Store,
     pub(crate) reporter: &'a Reporter,
-    /// The manifest or index.
+    /// The image, or an index.
     pub(crate) manifest: &'a Descriptor,
+    /// With its attestations, where there are any: what outputs that can hold them get.
+    pub(crate) whole: &'a Descriptor,
     /// Its names.
     pub(crate) tags: &'a [Reference],
 }
@@ -34,11 +36,11 @@ pub(crate) fn export(
     store: &Store,
     images: &ImageSet<'_>,
     reporter: &Reporter,
-    manifest: &Descriptor,
+    (manifest, whole): (&Descriptor, &Descriptor),
     tags: &[Reference],
     outputs: &[Output],
 ) -> Result<Vec<Pushed>, BuildError> {
-    let export = Export { store, reporter, manifest, tags };
+    let export = Export { store, reporter, manifest, whole, tags };
     for output in outputs {
         export.write(output)?;
     }
@@ -58,7 +60,7 @@ pub(crate) fn export(
             continue;
         }
         let manifest = match media_types {
-            MediaTypes::Oci => manifest.clone(),
+            MediaTypes::Oci => whole.clone(),
             MediaTypes::Docker => export.in_docker_types()?,
         };
         pushed.extend(images.push(&manifest, &names)?);
@@ -71,7 +73,7 @@ impl Export<'_> {
         match output {
             Output::Layout { dir, path } => {
                 let running = self.reporter.start(&format!("exporting to the OCI layout {}", path.display()));
-                write_layout_dir(self.store, self.manifest, self.tags, dir).map_err(to_layout(path))?;
+                write_layout_dir(self.store, self.whole, self.tags, dir).map_err(to_layout(path))?;
                 running.done();
             }
             Output::Archive { form, dir, name, path } => {
@@ -107,12 +109,13 @@ impl Export<'_> {
     }
 
     fn archive(&self, form: Archive, path: &Path, out: &mut dyn Write) -> Result<(), BuildError> {
-        let form = match form {
-            Archive::Oci => ArchiveForm::Oci,
-            Archive::Docker => ArchiveForm::Docker,
+        let (form, what) = match form {
+            Archive::Oci => (ArchiveForm::Oci, self.whole),
+            // It holds one image and nothing about it.
+            Archive::Docker => (ArchiveForm::Docker, self.manifest),
             Archive::Rootfs => return self.rootfs(path, &mut TarSink::new(out)),
         };
-        write_layout_tar(self.store, self.manifest, self.tags, form, out).map_err(to_layout(path))
+        write_layout_tar(self.store, what, self.tags, form, out).map_err(to_layout(path))
     }
 
     fn rootfs(&self, path: &Path, sink: &mut dyn wbuild_layer::UnionSink) -> Result<(), BuildError> {

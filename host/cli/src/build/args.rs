@@ -114,6 +114,14 @@ pub(crate) struct BuildArgs {
     #[arg(long, value_name = "DETAIL")]
     pub(crate) audit_files: Option<String>,
 
+    /// Attach provenance (SLSA v1) to the image: true, false, `mode=min|max`, `builder-id=URI`
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "mode=..")]
+    pub(crate) provenance: Option<String>,
+
+    /// An attestation, as `type=provenance,mode=max`; repeatable
+    #[arg(long, value_name = "type=..")]
+    pub(crate) attest: Vec<String>,
+
     /// How progress is shown on standard error: auto, plain, tty, rawjson or quiet
     #[arg(long, value_name = "MODE", default_value = "auto")]
     pub(crate) progress: String,
@@ -185,6 +193,9 @@ impl BuildArgs {
     /// # Errors
     /// Exit 2.
     pub(crate) fn nothing_goes_out(&self) -> Result<(), Failure> {
+        if self.audit.is_some() || self.provenance.is_some() || !self.attest.is_empty() {
+            return Err(Failure::usage("--audit, --provenance and --attest do not go with this command"));
+        }
         if self.outputs.is_empty() && self.push != Some(true) && self.load != Some(true) {
             Ok(())
         } else {

@@ -54,18 +54,18 @@ pub(crate) struct Auditor {
 }
 
 impl Auditor {
-    /// Creates the file, if there is to be one.
+    /// Creates the file, if there is to be one. At `least` this much is recorded: provenance holds it, too.
     ///
     /// # Errors
     /// Exit 8 with the path.
     #[expect(clippy::disallowed_methods, reason = "the user names this file")]
-    pub(crate) fn new(settings: &AuditSettings) -> Result<Self, Failure> {
+    pub(crate) fn new(settings: &AuditSettings, least: EvidenceDetail) -> Result<Self, Failure> {
         let open = |path: &PathBuf| {
             let file = std::fs::File::create(path).map_err(|error| unwritable(path, &error))?;
             Ok(Arc::new(AuditFile { path: path.clone(), state: Mutex::new((file, None)) }))
         };
         let file = settings.file.as_ref().map(open).transpose()?;
-        Ok(Self { detail: settings.detail, file })
+        Ok(Self { detail: settings.detail.max(least), file })
     }
 
     /// What the build is given.
@@ -126,7 +126,7 @@ mod tests {
     #[test]
     fn a_line_that_cannot_be_written_is_a_failure() {
         let settings = AuditSettings { file: Some("/dev/full".into()), detail: EvidenceDetail::Counts };
-        let auditor = Auditor::new(&settings).unwrap();
+        let auditor = Auditor::new(&settings, EvidenceDetail::Off).unwrap();
         let line = AuditLine::End { result: "built", manifest: None, error: None };
         auditor.auditing().audit.unwrap().line(&line);
         assert_eq!(auditor.finish().unwrap_err().exit, Exit::Host);

@@ -3,6 +3,7 @@
 mod agents;
 mod archives;
 mod args;
+mod attestations;
 mod audit;
 mod caches;
 mod call;
@@ -60,9 +61,14 @@ pub(crate) fn run(args: &BuildArgs, environment: &Environment) -> Result<(), Fai
     let paint = Paint::for_stderr(environment);
     let _unpacked = archives::unpack(args, &mut settings, environment)?;
     let source = inputs::dockerfile(&settings)?;
-    let auditor = audit::Auditor::new(&settings.audit)?;
+    let auditor = {
+        use wbuild_build::EvidenceDetail::{Counts, Off};
+        let least = if settings.attest.provenance.is_some() { Counts } else { Off };
+        audit::Auditor::new(&settings.audit, least)?
+    };
     let mut request = request(&settings, &source, environment)?;
     request.auditing = auditor.auditing();
+    request.attest.provenance.clone_from(&settings.attest.provenance);
     for note in &settings.notes {
         say(&settings, &format!("{} {note}", paint.of(Style::Warning, "note:")));
     }
@@ -76,8 +82,14 @@ pub(crate) fn run(args: &BuildArgs, environment: &Environment) -> Result<(), Fai
     drop(wiring);
     let built = built.map_err(|error| problems::failure(&error, &source))?;
     auditor.finish()?;
+    if built.attested.is_some() && outputs_without_attestations(&settings) {
+        say(
+            &settings,
+            "note: attestations are in the store, in OCI outputs and in registries; the other outputs have no place for them",
+        );
+    }
     for tag in &settings.tags {
-        let named = named.name_image(tag, &built.manifest);
+        let named = named.name_image(tag, built.whole());
         named.map_err(|error| Failure::from_error(Exit::Host, &error))?;
     }
     write_files(&settings, &built)?;
@@ -223,6 +235,19 @@ fn request(
         cache_to: caches::create(&settings.cache_to)?,
         policy: Arc::new(policy(settings)?),
         auditing: wbuild_build::Auditing::default(),
+        attest: wbuild_build::Attest::default(),
+    })
+}
+
+/// Whether some output holds the image alone.
+fn outputs_without_attestations(settings: &Settings) -> bool {
+    use outputs::Output;
+    use wbuild_build::{Archive, MediaTypes};
+    settings.outputs.iter().any(|output| match output {
+        Output::Archive(form, _) => *form != Archive::Oci,
+        Output::Layout(_) => false,
+        Output::Directory(_) => true,
+        Output::Registry(_, types) => *types == MediaTypes::Docker,
     })
 }
 
@@ -266,15 +291,18 @@ fn write_files(settings: &Settings, built: &Built) -> Result<(), Failure> {
         inputs::write(path, built.config.to_string().as_bytes())?;
     }
     if let Some(path) = &settings.metadata_file {
-        let mut descriptor = built.manifest.clone();
-        descriptor.platform = Some(built.platform.clone());
+        let mut descriptor = built.whole().clone();
+        descriptor.platform = built.attested.is_none().then(|| built.platform.clone());
         let mut metadata = serde_json::Map::new();
         let mut put = |key: &str, value: serde_json::Value| metadata.insert(key.to_owned(), value);
         put("containerimage.config.digest", built.config.to_string().into());
         let descriptor = serde_json::to_value(&descriptor)
             .map_err(|error| Failure::new(Exit::Internal, format!("cannot write the metadata: {error}")))?;
         put("containerimage.descriptor", descriptor);
-        put("containerimage.digest", built.manifest.digest.to_string().into());
+        put("containerimage.digest", built.whole().digest.to_string().into());
+        if let Some(provenance) = &built.provenance {
+            put("buildx.build.provenance", provenance.clone());
+        }
         if !settings.tags.is_empty() {
             let names: Vec<String> = settings.tags.iter().map(ToString::to_string).collect();
             put("image.name", names.join(",").into());
@@ -300,7 +328,7 @@ fn summary(settings: &Settings, built: &Built, paint: Paint) -> Result<(), Failu
         [] => "image".to_owned(),
         tags => tags.iter().map(wbuild_oci::Reference::familiar).collect::<Vec<_>>().join(", "),
     };
-    say(settings, &format!("{} {names} {}", paint.of(Style::Good, "built"), built.manifest.digest));
+    say(settings, &format!("{} {names} {}", paint.of(Style::Good, "built"), built.whole().digest));
     if settings.print_id == PrintId::Yes {
         writeln!(std::io::stdout().lock(), "{}", built.config).map_err(stdout_failure)?;
     }

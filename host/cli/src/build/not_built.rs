@@ -17,9 +17,7 @@ const fn flag(name: &'static str, sentence: &'static str) -> Flag {
 }
 
 const FLAGS: &[Flag] = &[
-    flag("provenance", "no attestation is written; leave the flag away"),
     flag("sbom", "no attestation is written; leave the flag away"),
-    flag("attest", "no attestation is written; leave the flag away"),
     flag("layers", "each step that changes files makes one layer"),
     flag("sign-key", "nothing is signed yet"),
     flag("allow", "there are no entitlements"),

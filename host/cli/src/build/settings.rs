@@ -11,6 +11,7 @@ use wbuild_oci::{Platform, Reference};
 use wbuild_policy::Mode;
 
 use super::args::BuildArgs;
+use super::attestations::AttestSettings;
 use super::audit::AuditSettings;
 use super::caches;
 use super::call::Call;
@@ -73,6 +74,8 @@ pub(crate) struct Settings {
     pub(crate) policy_mode: Option<Mode>,
     /// What is recorded of steps.
     pub(crate) audit: AuditSettings,
+    /// What is attested.
+    pub(crate) attest: AttestSettings,
     /// What is done.
     pub(crate) call: Call,
 }
@@ -196,6 +199,7 @@ impl Settings {
             policy: args.policy.clone(),
             policy_mode: args.policy_mode.as_deref().map(policy_mode).transpose()?,
             audit: AuditSettings::new(args.audit.as_deref(), args.audit_files.as_deref())?,
+            attest: AttestSettings::new(&args.attest, args.provenance.as_deref(), None)?,
             call: Call::new(args.check, args.call.as_deref())?,
         })
     }
