@@ -94,14 +94,14 @@ impl Reference {
     /// The shortest text that gives this reference: `debian:12` for `docker.io/library/debian:12`.
     pub fn familiar(&self) -> String {
         let full = self.to_string();
-        match full.strip_prefix("docker.io/") {
-            None => full,
-            Some(rest) => match rest.strip_prefix("library/") {
-                // `library/a/b` is another image than `a/b`.
-                Some(official) if !official.contains('/') => official.to_owned(),
-                _ => rest.to_owned(),
-            },
-        }
+        let Some(rest) = full.strip_prefix("docker.io/") else { return full };
+        let short = match rest.strip_prefix("library/") {
+            // `library/a/b` is another image than `a/b`.
+            Some(official) if !official.contains('/') => official,
+            _ => rest,
+        };
+        // `docker.io/a.b/c` without its registry would be an image of the registry `a.b`.
+        if short.parse().as_ref() == Ok(self) { short.to_owned() } else { full }
     }
 }
 

@@ -24,10 +24,16 @@ enum Task {
         /// Only the tests whose name contains this, without the checks before them
         name: Option<String>,
     },
-    /// The long checks: the same tests with a larger N
+    /// The long checks: the same tests with a larger N; `soak fuzz` gives damaged input to everything that reads what strangers wrote
     Soak {
-        /// Only the tests whose name contains this; `workloads`, or `workloads=NAME`: packages installed and used in the pod
+        /// Only the tests whose name contains this; `workloads`, or `workloads=NAME`: packages installed and used in the pod; `fuzz` for the
+        /// fuzz targets
         name: Option<String>,
+        /// With `fuzz`: only these targets
+        targets: Vec<String>,
+        /// With `fuzz`: how long the targets run, side by side
+        #[arg(long, default_value_t = 10)]
+        minutes: u64,
     },
     /// Builds from BuildKit's, Buildah's, kaniko's and makisu's suites, where ../shared/conformance has them
     Conformance(conformance::Conformance),
@@ -56,7 +62,10 @@ impl Xtask {
             Task::Tidy => tidy::run(),
             Task::Docs => docs::write(),
             Task::Test { name } => suite::test(name.as_deref()),
-            Task::Soak { name } => suite::soak(name.as_deref()),
+            Task::Soak { name: Some(name), targets, minutes } if name == "fuzz" => {
+                suite::fuzz(&targets, minutes)
+            }
+            Task::Soak { name, .. } => suite::soak(name.as_deref()),
             Task::Conformance(conformance) => conformance.run(),
             Task::Demo { quick: true } => demo::quick(),
             Task::Demo { quick: false } => demo::pod(),

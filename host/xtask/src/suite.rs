@@ -62,6 +62,15 @@ pub(crate) fn soak(name: Option<&str>) -> Result<()> {
     suite(&mut Count::default(), &packages, name, "soak")
 }
 
+/// Every fuzz target, or these, for so many minutes.
+pub(crate) fn fuzz(targets: &[String], minutes: u64) -> Result<()> {
+    setup::require(&[For::Compiling])?;
+    let mut run =
+        process::cargo(&["run", "--locked", "--quiet", "--package", "wbuild-fuzz", "--", "--seconds"]);
+    run.arg((minutes * 60).to_string()).args(targets);
+    process::succeed(run)
+}
+
 fn suite(count: &mut Count, packages: &[&str], name: Option<&str>, scale: &str) -> Result<()> {
     println!("== tests");
     let built = process::succeed(process::cargo(&["build", "--locked", "--quiet", "--bin", "wbuild"]));

@@ -22,13 +22,21 @@ const MACHINE: u16 = 183;
 
 /// What a file is to exec.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Image {
+pub enum Image {
     /// A `#!` line: the interpreter and at most one argument.
-    Script { interpreter: Vec<u8>, argument: Option<Vec<u8>> },
+    Script {
+        /// Its path.
+        interpreter: Vec<u8>,
+        /// What follows it, without the blanks around it.
+        argument: Option<Vec<u8>>,
+    },
     /// An ELF program that needs no interpreter.
     Static,
     /// An ELF program with this interpreter.
-    Dynamic { interpreter: Vec<u8> },
+    Dynamic {
+        /// Its path.
+        interpreter: Vec<u8>,
+    },
     /// A wasm module.
     Module(ModuleKind),
 }
@@ -37,7 +45,7 @@ pub(super) enum Image {
 ///
 /// # Errors
 /// ENOEXEC for anything the kernel would not run.
-pub(super) fn read(file: BorrowedFd<'_>) -> Result<Image, Errno> {
+pub fn read(file: BorrowedFd<'_>) -> Result<Image, Errno> {
     let mut head = [0; HEAD];
     let length = read_up_to(file, &mut head, 0)?;
     if head.starts_with(b"#!") {

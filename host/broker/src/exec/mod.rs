@@ -22,6 +22,7 @@ use wbuild_monitor::{Broken, Fault, LastLink};
 use crate::call::{AT_FDCWD, Call, Reply};
 use crate::calls::frame::{EmptyPath, Frame, no_follow};
 use crate::identity::PlanId;
+pub use image::{Image, read as read_image};
 pub use module::{CodeSource, Modules};
 use plan::Plan;
 use program::{Asked, NameSurvives};

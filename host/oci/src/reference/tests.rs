@@ -125,3 +125,12 @@ proptest! {
         prop_assert_eq!(reference.tag(), oracle.tag());
     }
 }
+
+#[test]
+fn a_short_name_that_would_be_another_image_stays_whole() {
+    for text in ["docker.io/libr.io/x/y", "docker.io/localhost/x", "docker.io/library/a/b"] {
+        let reference: Reference = text.parse().unwrap();
+        assert_eq!(reference.familiar().parse::<Reference>().unwrap(), reference, "{text}");
+    }
+    assert_eq!("docker.io/library/debian:12".parse::<Reference>().unwrap().familiar(), "debian:12");
+}

@@ -6,6 +6,7 @@ mod build;
 mod sample;
 mod sandbox;
 mod steps;
+mod transfer;
 
 use crate::setup::{self, For};
 use anyhow::{Result, ensure};
@@ -19,6 +20,8 @@ pub(crate) enum Bench {
     Steps(Rounds),
     /// The sandbox's own cost: single calls and whole commands beside root in a chroot, and PRoot
     Sandbox(Rounds),
+    /// Push, pull, unpack and commit beside skopeo, buildah, umoci and tar
+    Transfer(Rounds),
 }
 
 #[derive(Args)]
@@ -55,6 +58,7 @@ impl Bench {
             Self::Build(rounds) => build::run(&rounds),
             Self::Steps(rounds) => steps::run(&rounds),
             Self::Sandbox(rounds) => sandbox::run(&rounds),
+            Self::Transfer(rounds) => transfer::run(&rounds),
         }
     }
 }

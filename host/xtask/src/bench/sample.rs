@@ -25,6 +25,11 @@ impl Sample {
         };
         Ok(Self { wall_us: field("wall_us=")?, cpu_us: field("cpu_us=")?, peak_kib: field("peak_kib=")? })
     }
+
+    /// A part of a command's time, of which nothing else is known.
+    pub(super) fn wall(wall_us: u64) -> Self {
+        Self { wall_us, cpu_us: 0, peak_kib: 0 }
+    }
 }
 
 /// The samples of one contestant in one case.
@@ -51,16 +56,14 @@ pub(super) fn print(case: &str, all: &[Series]) {
         let wall = spread(series, |sample| sample.wall_us);
         let cpu = spread(series, |sample| sample.cpu_us);
         let peak = spread(series, |sample| sample.peak_kib).2 * 1e6 / 1024.0;
+        let shown = |(least, middle, most): (f64, f64, f64)| format!("{middle:.2} ({least:.2}-{most:.2})");
+        let known = peak > 0.0;
         println!(
-            "| {} | {:.2} ({:.2}-{:.2}) | {:.2} ({:.2}-{:.2}) | {:.0} | {:.2} |",
+            "| {} | {} | {} | {} | {:.2} |",
             series.contestant,
-            wall.1,
-            wall.0,
-            wall.2,
-            cpu.1,
-            cpu.0,
-            cpu.2,
-            peak,
+            shown(wall),
+            if known { shown(cpu) } else { "-".to_owned() },
+            if known { format!("{peak:.0}") } else { "-".to_owned() },
             wall.1 / first
         );
     }
