@@ -7,6 +7,7 @@
 mod attestations;
 mod bases;
 mod git;
+mod git_sources;
 mod job;
 mod language;
 mod outputs;

@@ -12,7 +12,7 @@ fn instructions_that_are_not_built_yet_are_refused_with_their_line() {
         "RUN --network=host true",
         "RUN --security=insecure true",
         "ADD http://host.invalid/file /x",
-        "ADD https://host.invalid/repository.git /x",
+        "ADD git@host.invalid:repository.git /x",
         "ADD --checksum=sha256:00 Dockerfile /x",
         "COPY --link --chown=root Dockerfile /x",
         "COPY --nonsense Dockerfile /x",

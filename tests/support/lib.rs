@@ -9,6 +9,7 @@
 pub mod base;
 pub mod command;
 pub mod demo;
+pub mod git;
 pub mod guest;
 pub mod image;
 pub mod job;

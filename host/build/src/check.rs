@@ -70,7 +70,8 @@ fn resolve(
     sources: impl Fn(&Images) -> Result<Vec<wbuild_plan::Wanted>, DockerfileError>,
 ) -> Result<(Images, Option<DockerfileError>), BuildError> {
     let remote = Arc::clone(&wiring.remote);
-    let mut images = ImageSet::new(&wiring.store, remote, &request.contexts, reporter, &wiring.cancel);
+    let mut images =
+        ImageSet::new(&wiring.store, remote, &request.contexts, reporter, &wiring.cancel, &request.policy);
     loop {
         match sources(&images.configs()) {
             Ok(wanted) if wanted.is_empty() => return Ok((images.configs(), None)),

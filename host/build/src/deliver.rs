@@ -70,8 +70,14 @@ impl Delivery {
     ) -> Result<T, BuildError> {
         let reporter = Reporter::new(Arc::clone(&self.progress));
         let contexts = BTreeMap::new();
-        let mut images =
-            ImageSet::new(&self.store, Arc::clone(&self.remote), &contexts, &reporter, &self.cancel);
+        let mut images = ImageSet::new(
+            &self.store,
+            Arc::clone(&self.remote),
+            &contexts,
+            &reporter,
+            &self.cancel,
+            &Arc::default(),
+        );
         work(&mut images, &reporter)
     }
 }

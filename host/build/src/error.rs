@@ -104,6 +104,16 @@ pub enum BuildError {
         /// Why.
         source: Box<RemoteError>,
     },
+    /// The git repository of an ADD cannot be fetched.
+    #[error("cannot fetch {name}")]
+    Git {
+        /// The repository without login, and what is wanted of it.
+        name: String,
+        /// The ADD.
+        span: Span,
+        /// Why.
+        source: Box<RemoteError>,
+    },
     /// A shared cache could not be read from its registry.
     #[error("cannot read the cache {name}")]
     Cache {

@@ -97,8 +97,14 @@ fn attempt(
     let permission = Permission { rules: &request.policy, reporter };
     permission.before(&file, request)?;
     let asked = plan_request(request);
-    let mut images =
-        ImageSet::new(&wiring.store, Arc::clone(&wiring.remote), &request.contexts, reporter, &wiring.cancel);
+    let mut images = ImageSet::new(
+        &wiring.store,
+        Arc::clone(&wiring.remote),
+        &request.contexts,
+        reporter,
+        &wiring.cancel,
+        &request.policy,
+    );
     loop {
         let wanted = wbuild_plan::sources(&file, &asked, &images.configs())?;
         if wanted.is_empty() {
@@ -154,7 +160,11 @@ fn attempt(
     let whole = attested.as_ref().unwrap_or(&manifest);
     let pushed = export(&wiring.store, &images, reporter, (&manifest, whole), tags, outputs)?;
     shared.export(&cache, &growing)?;
-    Ok(Some(Built { manifest, attested, provenance, config: config.digest, platform, pushed }))
+    let mut materials = request.materials.clone();
+    materials.extend(images.materials());
+    materials.sort();
+    materials.dedup();
+    Ok(Some(Built { materials, manifest, attested, provenance, config: config.digest, platform, pushed }))
 }
 
 /// The image's attestations, where they are asked for: the index that holds them, and the predicate of its provenance.

@@ -8,14 +8,17 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tokio::runtime::{Handle, Runtime};
 use tokio::task::JoinSet;
 use wbuild_monitor::Cancel;
-use wbuild_oci::{Descriptor, Digest, Reference};
+use wbuild_oci::{Descriptor, Digest, GitSource, Reference};
 use wbuild_plan::{ImageOrigin, ImageRequest, Images, Span, UrlSource, Wanted};
-use wbuild_store::{Downloaded, Image, Remote, RemoteError, Store};
+use wbuild_policy::Ruleset;
+use wbuild_store::{Downloaded, GitFound, Image, Remote, RemoteError, Store};
 
 use crate::attest::Material;
+use crate::checkout::{Checkout, Gits};
 use crate::error::BuildError;
+use crate::permission::DeniedLine;
 use crate::progress::{Reporter, Running};
-use crate::request::NamedContext;
+use crate::request::{GitMaterial, NamedContext};
 use crate::transfer::Transfers;
 
 /// By URL and checksum: what came of it, held by whoever is at it.
@@ -43,6 +46,8 @@ pub(crate) struct ImageSet<'a> {
     fetching: Mutex<BTreeMap<ImageRequest, Arc<Mutex<()>>>>,
     /// What URLs gave in this build.
     downloads: Mutex<Downloads>,
+    /// The git repositories of this build.
+    gits: Gits,
 }
 
 impl<'a> ImageSet<'a> {
@@ -52,6 +57,7 @@ impl<'a> ImageSet<'a> {
         contexts: &'a BTreeMap<String, NamedContext>,
         reporter: &'a Reporter,
         cancel: &'a Cancel,
+        policy: &Arc<Ruleset>,
     ) -> Self {
         Self {
             store,
@@ -63,7 +69,64 @@ impl<'a> ImageSet<'a> {
             found: BTreeMap::new(),
             fetching: Mutex::default(),
             downloads: Mutex::default(),
+            gits: Gits::new(policy),
         }
+    }
+
+    /// The commit that a git source names, looked up once for each build.
+    pub(crate) fn commit(&self, source: &GitSource, span: Span) -> Result<GitFound, BuildError> {
+        let turn = self.gits.turn(source);
+        let mut turn = turn.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(found) = &turn.found {
+            return Ok(found.clone());
+        }
+        let runtime = self.runtime()?;
+        let running = self.reporter.start(&format!("[internal] load git source {source}"));
+        let found = runtime.block_on(until_cancelled(self.cancel, self.remote.git_find(source)));
+        let found = match found {
+            Ok(Ok(found)) => found,
+            Ok(Err(error)) => return Err(git_error(source, span, error)),
+            Err(cancelled) => {
+                running.cancelled();
+                return Err(cancelled);
+            }
+        };
+        running.note(&format!("commit {}", found.commit));
+        running.done();
+        Ok(turn.found.insert(found).clone())
+    }
+
+    /// The files of that commit, fetched once for each build.
+    pub(crate) fn checkout(&self, source: &GitSource, span: Span) -> Result<Arc<Checkout>, BuildError> {
+        let found = self.commit(source, span)?;
+        let turn = self.gits.turn(source);
+        let mut turn = turn.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(there) = &turn.checkout {
+            return Ok(Arc::clone(there));
+        }
+        let runtime = self.runtime()?;
+        let gate = self.gits.gate();
+        let running = self.reporter.start(&format!("[internal] fetch {source}"));
+        let work = self.remote.git_checkout(self.store, source, &found, gate.admit());
+        let archive =
+            finish(runtime.block_on(until_cancelled(self.cancel, work)), running, |error| {
+                match gate.lines() {
+                    denied if denied.is_empty() => git_error(source, span, error),
+                    denied => BuildError::Denied {
+                        lines: denied
+                            .into_iter()
+                            .map(|denied| DeniedLine { span: Some(span), denied })
+                            .collect(),
+                    },
+                }
+            })?;
+        let made = Checkout::unpack(self.store, source, archive)?;
+        Ok(Arc::clone(turn.checkout.insert(Arc::new(made))))
+    }
+
+    /// The git commits that were looked up.
+    pub(crate) fn materials(&self) -> Vec<GitMaterial> {
+        self.gits.materials()
     }
 
     pub(crate) fn get(&self, request: &ImageRequest) -> Option<&Resolved> {
@@ -297,6 +360,10 @@ fn missing(store: &Store, layers: &[Descriptor]) -> Result<Vec<Descriptor>, Buil
 
 fn cache_error(reference: &Reference, source: RemoteError) -> BuildError {
     BuildError::Cache { name: reference.familiar(), source: Box::new(source) }
+}
+
+fn git_error(source: &GitSource, span: Span, error: RemoteError) -> BuildError {
+    BuildError::Git { name: source.to_string(), span, source: Box::new(error) }
 }
 
 fn pull_error(name: &str, span: Span, source: RemoteError) -> BuildError {

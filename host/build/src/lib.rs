@@ -9,6 +9,7 @@ mod attest;
 mod background;
 mod cache;
 mod check;
+mod checkout;
 mod commit;
 mod compare;
 mod context;
@@ -57,14 +58,15 @@ pub use evidence::{
     ListedFile, Rule, StepAccount, StepExit, StepLimit, UsedPolicy, Written, policy_digest,
 };
 pub use execute::build;
-pub use permission::{DeniedLine, denied_by};
+pub use permission::{DeniedLine, SubmoduleGate, denied_by};
 pub use progress::{Event, Outcome, Progress, Vertex};
 pub use request::{
-    Archive, BuildRequest, Built, ContextDir, EpochRule, MediaTypes, NamedContext, Output, Wiring,
+    Archive, BuildRequest, Built, ContextDir, EpochRule, GitMaterial, MediaTypes, NamedContext, Output,
+    Wiring,
 };
 pub use run::HOSTNAME;
 pub use tree::TreeError;
-pub use unpack::{Contents, unpack_context};
+pub use unpack::{Contents, FileTimes, unpack_context};
 pub use wbuild_layer::{Compression, LevelError, Packing, ReadError};
 pub use wbuild_monitor::{Cancel, Errno, EvidenceDetail, Limit, LimitedResource, SecretBytes, Stream};
 pub use wbuild_plan::{RunNetwork, ram_in_bytes};

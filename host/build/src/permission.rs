@@ -3,10 +3,14 @@
 //! Everything that can be said before a byte is fetched is said at once. Images that the command line names (`--build-context`) are
 //! the caller's own word and are not asked about.
 
+use std::sync::{Arc, Mutex, PoisonError};
+
 use wbuild_dockerfile::{CopyOperand, CopyVerb, Dockerfile, Instruction, Kind, Span};
-use wbuild_oci::{ImageConfig, Reference};
+use wbuild_oci::git::is_commit_id;
+use wbuild_oci::{GitSource, ImageConfig, Reference};
 use wbuild_plan::{Action, CopySource, ImageOrigin, Plan, UrlSource, Wanted};
 use wbuild_policy::{Denied, Mode, Ruleset};
+use wbuild_store::Admit;
 
 use crate::cache::CacheDest;
 use crate::error::BuildError;
@@ -70,18 +74,68 @@ fn denied_instruction(rules: &Ruleset, instruction: &Instruction) -> Vec<DeniedL
 
 /// What a policy denies of a source of ADD; variables are expanded.
 pub(crate) fn denied_source(rules: &Ruleset, source: &str, checksum: Option<&str>) -> Vec<Denied> {
-    let path = source.split(['#', '?']).next().unwrap_or_default();
-    let web = source.starts_with("http://") || source.starts_with("https://");
-    if web && !path.ends_with(".git") {
+    if let Some(parsed) = GitSource::parse(source) {
+        // One that cannot be used stops the build when the plan reads it.
+        let Ok(git) = parsed else { return Vec::new() };
+        let pinned = checksum.or((!git.checksum.is_empty()).then_some(git.checksum.as_str()));
+        let version = match pinned.filter(|id| is_commit_id(id)) {
+            Some(commit) => Some(commit),
+            None => (!git.reference.is_empty()).then_some(git.reference.as_str()),
+        };
+        return rules.git(&git.remote, version);
+    }
+    if source.starts_with("http://") || source.starts_with("https://") {
         return rules.http(source, checksum);
     }
-    // git://, ssh://, user@host:path: whatever is no path of the context.
-    if web || source.contains("://") || source.split_once('@').is_some_and(|(_, rest)| rest.contains(':')) {
-        let (repository, version) =
-            source.split_once('#').map_or((source, None), |(name, rest)| (name, rest.split(':').next()));
-        return rules.git(repository, version);
-    }
     Vec::new()
+}
+
+/// Asks a policy about the repositories of submodules, which no line of a Dockerfile and no command line names.
+pub struct SubmoduleGate {
+    rules: Arc<Ruleset>,
+    denied: Arc<Mutex<Vec<Denied>>>,
+}
+
+impl SubmoduleGate {
+    /// Asks these rules.
+    #[must_use]
+    pub fn new(rules: Arc<Ruleset>) -> Self {
+        Self { rules, denied: Arc::default() }
+    }
+
+    /// What asks; in audit mode it lets everything pass.
+    #[must_use]
+    pub fn admit(&self) -> Arc<Admit> {
+        let (rules, denied) = (Arc::clone(&self.rules), Arc::clone(&self.denied));
+        Arc::new(move |url: &str, commit: &str| {
+            let found = rules.git(url, Some(commit));
+            if found.is_empty() {
+                return Ok(());
+            }
+            let why = found.iter().map(told).collect::<Vec<_>>().join("; ");
+            if rules.mode() == Mode::Enforce {
+                denied.lock().unwrap_or_else(PoisonError::into_inner).extend(found);
+                return Err(why);
+            }
+            tracing::warn!("a submodule: {why}");
+            Ok(())
+        })
+    }
+
+    /// What was denied, in words.
+    #[must_use]
+    pub fn denied(&self) -> Vec<String> {
+        self.lines().iter().map(told).collect()
+    }
+
+    pub(crate) fn lines(&self) -> Vec<Denied> {
+        self.denied.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+fn told(denied: &Denied) -> String {
+    let Denied { code, tried, rule, .. } = denied;
+    format!("{code} {}: {tried}, by {} ({}:{})", code.title(), rule.key, rule.file, rule.line)
 }
 
 /// What a policy denies of the text of a trigger.
@@ -126,10 +180,7 @@ impl Permission<'_> {
             return Err(BuildError::Denied { lines });
         }
         for line in &lines {
-            let Denied { code, tried, rule, .. } = &line.denied;
-            let message =
-                format!("{code} {}: {tried}, by {} ({}:{})", code.title(), rule.key, rule.file, rule.line);
-            self.reporter.warn(line.span, &message);
+            self.reporter.warn(line.span, &told(&line.denied));
         }
         Ok(())
     }

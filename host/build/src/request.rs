@@ -73,6 +73,8 @@ pub struct BuildRequest {
     pub journal_check: JournalCheck,
     /// Which steps run though the cache knows them.
     pub no_cache: NoCache,
+    /// The git commits that contexts are made of.
+    pub materials: Vec<GitMaterial>,
     /// Shared caches to read.
     pub cache_from: Vec<CacheSource>,
     /// Shared caches to write.
@@ -83,6 +85,15 @@ pub struct BuildRequest {
     pub auditing: Auditing,
     /// What is attested of the image.
     pub attest: Attest,
+}
+
+/// A git commit that went into a build.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct GitMaterial {
+    /// The repository without login, with what was asked for: `URL#REF:SUBDIR`.
+    pub source: String,
+    /// The commit's id in full.
+    pub commit: String,
 }
 
 /// What times are held to.
@@ -210,6 +221,8 @@ pub struct Built {
     pub platform: Platform,
     /// Under which names it was pushed.
     pub pushed: Vec<Pushed>,
+    /// The git commits that contexts and ADDs were made of, in order, each once.
+    pub materials: Vec<GitMaterial>,
 }
 
 impl Built {

@@ -5,9 +5,9 @@
 
 use wbuild_layer::{Blob, RootPath};
 use wbuild_monitor::MtimeRule;
-use wbuild_oci::Digest;
+use wbuild_oci::{Digest, GitDir, GitSource};
 use wbuild_plan::{Action, Copy, CopyFrom, CopySource, Run, Step};
-use wbuild_store::Downloaded;
+use wbuild_store::{Downloaded, GitFound};
 
 use crate::cache::{self, Claim, Common, Found, Given, Inputs, Origin, Reader, Selection, StepKey};
 use crate::epoch::Writer;
@@ -40,14 +40,28 @@ pub(crate) struct Search {
 
 /// Where the files of a COPY come from, for their times.
 pub(crate) fn writer(copy: &Copy) -> Writer {
-    if copy.sources.iter().any(|source| matches!(source, CopySource::Url(_))) {
-        // A server's Last-Modified is no time of this host.
+    if copy.sources.iter().any(|source| matches!(source, CopySource::Url(_) | CopySource::Git(_))) {
+        // A server's Last-Modified is no time of this host, and neither is a commit's.
         return Writer::Build;
     }
     match copy.from {
         CopyFrom::Context | CopyFrom::Named(_) => Writer::Context,
         CopyFrom::Stage(_) | CopyFrom::Image(_) => Writer::Build,
     }
+}
+
+/// What a git repository is for a key: its commit, wherever it comes from; `.git` also says where that was and by which name.
+fn git_selection(source: &GitSource, found: &GitFound) -> (String, Digest) {
+    let GitFound { commit, tag, reference } = found;
+    let mut parts = vec![commit.as_str()];
+    if source.git_dir == Some(GitDir::Kept) {
+        parts.extend(
+            [tag.as_deref(), reference.as_deref(), Some(source.remote.as_str())]
+                .map(Option::unwrap_or_default),
+        );
+    }
+    let framed: Vec<String> = parts.iter().map(|part| format!("{}:{part}", part.len())).collect();
+    ("a git repository".to_owned(), Digest::of(framed.concat().as_bytes()))
 }
 
 impl StageRunner<'_> {
@@ -202,6 +216,9 @@ impl StageRunner<'_> {
             Selection::default()
         };
         for source in &copy.sources {
+            if let CopySource::Git(source) = source {
+                selection.files.push(git_selection(source, &sources.commit(source, step.span)?));
+            }
             let CopySource::Url(source) = source else { continue };
             let Downloaded { digest, last_modified, .. } = sources.download(source, step.span)?;
             let time = last_modified.map_or(0, |time| time.unix());

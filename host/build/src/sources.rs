@@ -4,11 +4,12 @@
 
 use std::sync::{Arc, PoisonError};
 
-use wbuild_oci::{Descriptor, Digest};
+use wbuild_oci::{Descriptor, Digest, GitSource};
 use wbuild_plan::{CopyFrom, ImageOrigin, ImageRequest, Span, Stage, StageId, UrlSource};
-use wbuild_store::Downloaded;
+use wbuild_store::{Downloaded, GitFound};
 
 use crate::cache::DigestCache;
+use crate::checkout::Checkout;
 use crate::context::ContextFiles;
 use crate::error::{BuildError, FilesError};
 use crate::files::Files;
@@ -148,6 +149,14 @@ impl Sources for StageSources<'_, '_> {
 
     fn download(&mut self, source: &UrlSource, span: Span) -> Result<Downloaded, BuildError> {
         self.solver.images.download(source, span)
+    }
+
+    fn commit(&mut self, source: &GitSource, span: Span) -> Result<GitFound, BuildError> {
+        self.solver.images.commit(source, span)
+    }
+
+    fn checkout(&mut self, source: &GitSource, span: Span) -> Result<Arc<Checkout>, BuildError> {
+        self.solver.images.checkout(source, span)
     }
 
     fn digests(&mut self, from: &CopyFrom) -> Result<Option<Arc<DigestCache>>, BuildError> {

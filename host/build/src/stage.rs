@@ -9,14 +9,15 @@ use std::time::Instant;
 
 use wbuild_layer::{Blob, ChangeSet, Timestamp};
 use wbuild_monitor::{JournalCheck, MtimeRule};
-use wbuild_oci::{Descriptor, Digest};
+use wbuild_oci::{Descriptor, Digest, GitSource};
 use wbuild_plan::{
     Action, Copy, CopyFrom, CopySource, LayerKind, Link, Run, Span, Stage, Step, UrlSource, Workdir,
 };
-use wbuild_store::Downloaded;
+use wbuild_store::{Downloaded, GitFound};
 
 use crate::background::Background;
 use crate::cache::{Claim, Decision, DigestCache, PARENT_CHANGED, Record, StepCache};
+use crate::checkout::Checkout;
 use crate::commit::commit;
 use crate::copy::{Copier, CopyTimes, Fetched, make_dirs};
 use crate::epoch::{Times, Writer};
@@ -73,6 +74,12 @@ pub(crate) trait Sources {
 
     /// What a URL gives, in the store.
     fn download(&mut self, source: &UrlSource, span: Span) -> Result<Downloaded, BuildError>;
+
+    /// The commit that a git source names.
+    fn commit(&mut self, source: &GitSource, span: Span) -> Result<GitFound, BuildError>;
+
+    /// The files of that commit.
+    fn checkout(&mut self, source: &GitSource, span: Span) -> Result<Arc<Checkout>, BuildError>;
 
     /// What is remembered of the files of `from`, if it is a directory of the host.
     fn digests(&mut self, from: &CopyFrom) -> Result<Option<Arc<DigestCache>>, BuildError>;
@@ -387,6 +394,12 @@ impl StageRunner<'_> {
             Some(text) => Some(self.user_files(step, tree)?.owner(text).map_err(files)?),
         };
         let fetched = self.fetched(step, copy, sources)?;
+        let mut checkouts = Vec::new();
+        for source in &copy.sources {
+            if let CopySource::Git(source) = source {
+                checkouts.push((&**source, sources.checkout(source, step.span)?));
+            }
+        }
         let copier = Copier {
             tree,
             kind: copy.kind,
@@ -394,6 +407,7 @@ impl StageRunner<'_> {
             chmod: copy.chmod.as_ref(),
             exclude: &copy.exclude,
             fetched: &fetched,
+            checkouts: &checkouts,
             times,
         };
         let mut note = |text: &str| running.note(text);

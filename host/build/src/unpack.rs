@@ -1,14 +1,14 @@
 //! A build context that is an archive, into a directory of the host.
 //!
 //! It is known by its content, plain or compressed as ADD has it. Nothing is written outside the directory: names and links are looked up
-//! beneath it. Owners and times are not kept, because a context has none; devices are refused.
+//! beneath it. Owners are not kept, because a context has none, and times only where they mean something; devices are refused.
 
 use std::fs::File;
 use std::io::{self, Write};
 use std::os::unix::ffi::OsStrExt;
 
 use cap_std::fs::{Dir, OpenOptions, OpenOptionsExt, Permissions, PermissionsExt};
-use wbuild_layer::{Entry, EntryKind, LayerEntry, LayerReader, RootPath};
+use wbuild_layer::{Entry, EntryKind, LayerEntry, LayerReader, RootPath, Timestamp};
 
 use crate::copy::detect;
 use crate::error::FilesError;
@@ -22,11 +22,25 @@ pub enum Contents {
     Other,
 }
 
+/// Whether files get the times that an archive has for them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FileTimes {
+    /// They do.
+    Kept,
+    /// They are of now.
+    Now,
+}
+
 /// Unpacks `file` into the empty directory `into`, if it is an archive; `written` names it in messages.
 ///
 /// # Errors
 /// [`FilesError::Archive`] for one that is broken, or that has what a context cannot have.
-pub fn unpack_context(file: File, written: &str, into: &Dir) -> Result<Contents, FilesError> {
+pub fn unpack_context(
+    file: File,
+    written: &str,
+    into: &Dir,
+    times: FileTimes,
+) -> Result<Contents, FilesError> {
     let failed = |reason: String| FilesError::Archive { written: written.to_owned(), reason };
     let Some(archive) = detect(file, written)? else { return Ok(Contents::Other) };
     let mut reader = archive.reader()?;
@@ -40,20 +54,38 @@ pub fn unpack_context(file: File, written: &str, into: &Dir) -> Result<Contents,
         }
         let put = match entry.kind {
             EntryKind::Directory => {
-                directories.push((path.clone(), entry.attributes.mode));
+                directories.push((path.clone(), entry.attributes.mode, entry.attributes.mtime));
                 into.create_dir_all(path.as_path())
             }
             _ => file_entry(&path, &entry, into, &mut reader),
         };
-        put.map_err(|error| failed(format!("{path}: {error}")))?;
+        let timed = put.and_then(|()| match (&entry.kind, times) {
+            (EntryKind::Directory, _) | (_, FileTimes::Now) => Ok(()),
+            (_, FileTimes::Kept) => set_time(&path, entry.attributes.mtime, into),
+        });
+        timed.map_err(|error| failed(format!("{path}: {error}")))?;
     }
     // Deepest first, and when nothing more is put into them.
-    directories.sort_by(|(a, _), (b, _)| b.cmp(a));
-    for (path, mode) in directories {
-        let set = into.set_permissions(path.as_path(), permissions(mode));
+    directories.sort_by(|(a, ..), (b, ..)| b.cmp(a));
+    for (path, mode, mtime) in directories {
+        let set = match times {
+            FileTimes::Kept => set_time(&path, mtime, into),
+            FileTimes::Now => Ok(()),
+        };
+        let set = set.and_then(|()| into.set_permissions(path.as_path(), permissions(mode)));
         set.map_err(|error| failed(format!("{path}: {error}")))?;
     }
     Ok(Contents::Archive)
+}
+
+/// Sets the time of what stands at `path`, itself and not what a link leads to.
+fn set_time(path: &RootPath, mtime: Timestamp, into: &Dir) -> io::Result<()> {
+    let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else { return Ok(()) };
+    let room = if parent.is_root() { into.try_clone()? } else { into.open_dir(parent.as_path())? };
+    let time = rustix::fs::Timespec { tv_sec: mtime.seconds, tv_nsec: mtime.nanoseconds.into() };
+    let times = rustix::fs::Timestamps { last_access: time, last_modification: time };
+    let name = std::ffi::OsStr::from_bytes(name);
+    Ok(rustix::fs::utimensat(&room, name, &times, rustix::fs::AtFlags::SYMLINK_NOFOLLOW)?)
 }
 
 fn permissions(mode: u32) -> Permissions {
@@ -112,7 +144,7 @@ mod tests {
         let outer = tempfile::tempdir().unwrap();
         std::fs::create_dir(outer.path().join("in")).unwrap();
         let dir = Dir::open_ambient_dir(outer.path().join("in"), ambient_authority()).unwrap();
-        let result = unpack_context(file, "context.tar", &dir);
+        let result = unpack_context(file, "context.tar", &dir, FileTimes::Kept);
         (outer, result)
     }
 

@@ -2,10 +2,10 @@
 
 use wbuild_dockerfile::{
     Copy as Source, CopyOperand, CopyVerb, DockerfileError, Expander, Expansion, Flag, IgnoreFile,
-    Instruction, Word, clean, glob,
+    Instruction, Span, Word, clean, glob,
 };
 
-use wbuild_oci::Digest;
+use wbuild_oci::{Digest, GitDir, GitSource};
 
 use crate::chmod;
 use crate::graph::syntax;
@@ -26,7 +26,7 @@ pub(crate) fn copy(
 ) -> Result<Done, DockerfileError> {
     let chown = optional(builder, source.chown.as_ref())?;
     let mode = optional(builder, source.chmod.as_ref())?;
-    let flags = flags(builder, source)?;
+    let mut flags = flags(builder, source)?;
     let verb = verb(source);
     let mut created_by = verb.to_owned();
     if flags.parents == Parents::Kept {
@@ -50,7 +50,7 @@ pub(crate) fn copy(
                 if source.from.is_none() {
                     ignored(builder, source.verb, &written);
                 }
-                paths.push(path(written, word, source.verb, &flags)?);
+                paths.push(path(written, word, source.verb, &mut flags)?);
             }
             CopyOperand::Heredoc(heredoc) => {
                 inline_names.push_str(&format!(" <<{}", heredoc.name));
@@ -64,6 +64,7 @@ pub(crate) fn copy(
             }
         }
     }
+    unused(&flags)?;
     let dest = builder.expand(&source.dest.text, source.dest.span)?;
     created_by.push_str(&inline_names);
     created_by.push_str(&format!(" {dest} # buildkit"));
@@ -135,10 +136,19 @@ fn optional(builder: &mut Builder<'_>, word: Option<&Word>) -> Result<Option<Str
 struct Asked {
     kind: CopyKind,
     archive: Archive,
-    checksum: Option<Digest>,
+    /// As it is written, until a source takes it.
+    checksum: Option<(String, Span)>,
+    git_dir: Option<(GitDir, Span, Used)>,
     parents: Parents,
     link: Link,
     exclude: Vec<String>,
+}
+
+/// Whether a source had use of a flag.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Used {
+    Yes,
+    No,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -156,6 +166,7 @@ fn flags(builder: &mut Builder<'_>, source: &Source) -> Result<Asked, Dockerfile
         kind,
         archive: Archive::Keep,
         checksum: None,
+        git_dir: None,
         parents: Parents::Dropped,
         link: Link::Tree,
         exclude: Vec::new(),
@@ -166,7 +177,7 @@ fn flags(builder: &mut Builder<'_>, source: &Source) -> Result<Asked, Dockerfile
             ("unpack", _) => asked.kind = CopyKind::Copy,
             ("parents", _) => asked.parents = Parents::Kept,
             ("link", _) => asked.link = Link::Layer,
-            ("checksum", text) if is_url(source) => {
+            ("checksum", text) if source.verb == CopyVerb::Add => {
                 let text = builder.expand(text, flag.span)?;
                 if source.sources.len() > 1 {
                     return Err(syntax(
@@ -175,10 +186,11 @@ fn flags(builder: &mut Builder<'_>, source: &Source) -> Result<Asked, Dockerfile
                         Some("one source"),
                     ));
                 }
-                let digest = text.parse().map_err(|error: wbuild_oci::DigestError| {
-                    syntax(flag.span, format!("--checksum={text}: {error}"), Some("sha256:HEX"))
-                })?;
-                asked.checksum = Some(digest);
+                asked.checksum = Some((text, flag.span));
+            }
+            ("keep-git-dir", text) if source.verb == CopyVerb::Add => {
+                let git_dir = if text == "true" { GitDir::Kept } else { GitDir::LeftOut };
+                asked.git_dir = Some((git_dir, flag.span, Used::No));
             }
             ("exclude", text) => {
                 let pattern = builder.expand(text, flag.span)?;
@@ -205,32 +217,39 @@ fn numeric(owner: &str, word: &Word) -> Result<(), DockerfileError> {
     Err(syntax(word.span, message, Some("numbers, --chown=UID[:GID], or no --link")))
 }
 
-fn is_url(source: &Source) -> bool {
-    let url = |word: &Word| remote(&word.text) == Some(RemoteSource::Url);
-    source.sources.iter().any(|s| matches!(s, CopyOperand::Path(word) if url(word)))
-}
-
-fn unsupported(source: &Source, flag: &Flag) -> DockerfileError {
-    let verb = verb(source);
-    let remote = |word: &Word| remote(&word.text).is_some();
-    let is_remote = source.sources.iter().any(|s| matches!(s, CopyOperand::Path(word) if remote(word)));
-    match flag.name.as_str() {
-        "checksum" | "keep-git-dir" if !is_remote => {
-            syntax(flag.span, format!("--{} requires an HTTP(S) or Git source", flag.name), None)
+/// Flags that say something of a source that is none of a kind that has it.
+fn unused(flags: &Asked) -> Result<(), DockerfileError> {
+    if let Some((_, span)) = &flags.checksum {
+        return Err(syntax(*span, "--checksum requires an HTTP(S) or Git source", None));
+    }
+    match &flags.git_dir {
+        Some((GitDir::Kept, span, Used::No)) => {
+            Err(syntax(*span, "--keep-git-dir requires a Git source", None))
         }
-        _ => DockerfileError::Unsupported {
-            span: flag.span,
-            feature: format!("{verb} --{}", flag.name),
-            supported: match source.verb {
-                CopyVerb::Copy => "--from, --chown, --chmod, --link, --parents and --exclude",
-                CopyVerb::Add => "--chown, --chmod, --link, --exclude, --unpack, and --checksum of a URL",
-            }
-            .to_owned(),
-        },
+        _ => Ok(()),
     }
 }
 
-fn path(written: String, word: &Word, verb: CopyVerb, flags: &Asked) -> Result<CopySource, DockerfileError> {
+fn unsupported(source: &Source, flag: &Flag) -> DockerfileError {
+    DockerfileError::Unsupported {
+        span: flag.span,
+        feature: format!("{} --{}", verb(source), flag.name),
+        supported: match source.verb {
+            CopyVerb::Copy => "--from, --chown, --chmod, --link, --parents and --exclude",
+            CopyVerb::Add => {
+                "--chown, --chmod, --link, --exclude, --unpack, --checksum of a URL or a git repository, and --keep-git-dir"
+            }
+        }
+        .to_owned(),
+    }
+}
+
+fn path(
+    written: String,
+    word: &Word,
+    verb: CopyVerb,
+    flags: &mut Asked,
+) -> Result<CopySource, DockerfileError> {
     if let Some(remote) = remote(&written) {
         let what = match remote {
             RemoteSource::Url => "a URL",
@@ -241,13 +260,7 @@ fn path(written: String, word: &Word, verb: CopyVerb, flags: &Asked) -> Result<C
                 syntax(word.span, format!("a source of COPY cannot be {what}"), Some("a path in the context"))
             }
             CopyVerb::Add if remote == RemoteSource::Url => return url(written, word, flags),
-            CopyVerb::Add => DockerfileError::Unsupported {
-                span: word.span,
-                feature: format!("ADD of {what}"),
-                supported:
-                    "ADD of files, archives and https:// URLs, also of a forge's archive; RUN git clone"
-                        .to_owned(),
-            },
+            CopyVerb::Add => return git(&written, word, flags),
         });
     }
     let parts = (flags.parents == Parents::Kept).then(|| written.split_once("/./").unwrap_or(("", &written)));
@@ -274,7 +287,7 @@ fn path(written: String, word: &Word, verb: CopyVerb, flags: &Asked) -> Result<C
 }
 
 // Plain HTTP is for this machine alone: nobody on the way can put something else there.
-fn url(url: String, word: &Word, flags: &Asked) -> Result<CopySource, DockerfileError> {
+fn url(url: String, word: &Word, flags: &mut Asked) -> Result<CopySource, DockerfileError> {
     let (scheme, rest) = url.split_once("://").unwrap_or(("", &url));
     let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
     if authority.contains('@') {
@@ -299,8 +312,53 @@ fn url(url: String, word: &Word, flags: &Asked) -> Result<CopySource, Dockerfile
         "" | "." | ".." => "__unnamed__".to_owned(),
         name => percent_decoded(name),
     };
-    let (checksum, archive) = (flags.checksum, flags.archive);
-    Ok(CopySource::Url(UrlSource { url, name, checksum, archive }))
+    let checksum = match flags.checksum.take() {
+        None => None,
+        Some((text, span)) => {
+            let digest: Result<Digest, wbuild_oci::DigestError> = text.parse();
+            let form = Some("sha256:HEX");
+            Some(digest.map_err(|error| syntax(span, format!("--checksum={text}: {error}"), form))?)
+        }
+    };
+    Ok(CopySource::Url(UrlSource { url, name, checksum, archive: flags.archive }))
+}
+
+// Flags and query say the same things: where both speak, they have to agree.
+fn git(written: &str, word: &Word, flags: &mut Asked) -> Result<CopySource, DockerfileError> {
+    const FORM: &str = "https://HOST/PATH.git#REF:SUBDIR";
+    let wrong = |message: String| syntax(word.span, message, Some(FORM));
+    let parsed =
+        GitSource::parse(written).ok_or_else(|| wrong(format!("{written:?} is no git repository")))?;
+    let mut source = parsed.map_err(|error| wrong(error.to_string()))?;
+    if source.login.is_some() {
+        let message = "a URL with a user or password would be in the image's history".to_owned();
+        return Err(syntax(word.span, message, Some("a URL without, and --secret id=GIT_AUTH_TOKEN")));
+    }
+    if let Some(why) = source.unreachable() {
+        return Err(DockerfileError::Unsupported {
+            span: word.span,
+            feature: format!("ADD of {source} ({why})"),
+            supported: format!("{FORM}, with --secret id=GIT_AUTH_TOKEN where it wants a login"),
+        });
+    }
+    if let Some((text, span)) = flags.checksum.take() {
+        let checksum = wbuild_oci::git::checksum(&text).ok_or_else(|| {
+            syntax(span, format!("--checksum={text} is no commit id"), Some("the hexadecimal id of a commit"))
+        })?;
+        if !source.checksum.is_empty() && source.checksum != checksum {
+            let message = format!("checksum mismatch {checksum:?} != {:?}", source.checksum);
+            return Err(syntax(span, message, Some("one of them")));
+        }
+        source.checksum = checksum;
+    }
+    if let Some((git_dir, span, used)) = &mut flags.git_dir {
+        if source.git_dir.is_some_and(|said| said != *git_dir) {
+            return Err(syntax(*span, "inconsistent keep-git-dir configuration", Some("one of them")));
+        }
+        source.git_dir = Some(*git_dir);
+        *used = Used::Yes;
+    }
+    Ok(CopySource::Git(Box::new(source)))
 }
 
 // `%20` and the like, where they make UTF-8 that can be a name.

@@ -6,7 +6,7 @@
 
 use serde::{Deserialize, Serialize};
 use wbuild_dockerfile::Span;
-use wbuild_oci::{Digest, Execution, Platform};
+use wbuild_oci::{Digest, Execution, GitSource, Platform};
 
 use crate::chmod::Chmod;
 use crate::lint::Finding;
@@ -255,6 +255,8 @@ pub enum CopySource {
     },
     /// ADD of a URL: a file with mode 0600, owned by root, whose time is the server's Last-Modified.
     Url(UrlSource),
+    /// ADD of a git repository: the files of a commit as a directory; its transport can be reached, and it holds no login.
+    Git(Box<GitSource>),
     /// A file whose content stands in the Dockerfile (heredoc); mode 0644.
     Inline {
         /// Its name where the destination is a directory.

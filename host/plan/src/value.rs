@@ -1,5 +1,7 @@
 //! Values of instructions that have a grammar of their own: ports, signals, remote sources.
 
+use wbuild_oci::GitSource;
+
 /// Reads one word of EXPOSE, `[ip:][host:]port[-port][/protocol]`, into `port/protocol`s.
 ///
 /// # Errors
@@ -66,22 +68,11 @@ pub(crate) enum RemoteSource {
 
 /// Tells remote sources from paths, as BuildKit does.
 pub(crate) fn remote(source: &str) -> Option<RemoteSource> {
-    if let Some((scheme, rest)) = source.split_once("://") {
-        let path = rest.split(['#', '?']).next().unwrap_or_default();
-        return match scheme {
-            "http" | "https" if path.ends_with(".git") => Some(RemoteSource::Git),
-            "http" | "https" => Some(RemoteSource::Url),
-            "git" | "ssh" => Some(RemoteSource::Git),
-            _ => None,
-        };
+    if GitSource::parse(source).is_some() {
+        return Some(RemoteSource::Git);
     }
-    // scp's form: user@host:path, with nothing but a name before the @.
-    let (user, rest) = source.split_once('@')?;
-    let (host, path) = rest.split_once(':')?;
-    let name = |s: &str, more: &[u8]| {
-        !s.is_empty() && s.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || more.contains(&b))
-    };
-    (name(user, b"-.") && name(host, b"-.") && !path.is_empty()).then_some(RemoteSource::Git)
+    let is_url = source.starts_with("http://") || source.starts_with("https://");
+    is_url.then_some(RemoteSource::Url)
 }
 
 #[cfg(test)]

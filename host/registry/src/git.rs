@@ -45,10 +45,15 @@ impl std::fmt::Debug for GitLogins {
 }
 
 impl GitLogins {
+    /// Whether a secret with this id is a login.
+    #[must_use]
+    pub fn is_login(id: &str) -> bool {
+        id.split('.').next().is_some_and(|name| name == TOKEN || name == HEADER)
+    }
+
     /// Takes those of a build's secrets that are logins: `GIT_AUTH_TOKEN` and `GIT_AUTH_HEADER`, each alone or with `.HOST[:PORT]`.
     pub fn add_secrets<'s>(&mut self, secrets: impl Iterator<Item = (&'s str, &'s [u8])>) {
-        let is_login = |id: &str| id.split('.').next().is_some_and(|name| name == TOKEN || name == HEADER);
-        let logins = secrets.filter(|(id, _)| is_login(id));
+        let logins = secrets.filter(|(id, _)| Self::is_login(id));
         self.secrets.extend(logins.map(|(id, content)| (id.to_owned(), content.trim_ascii().to_vec())));
     }
 

@@ -7,7 +7,7 @@
 
 use wbuild_layer::Timestamp;
 use wbuild_monitor::{Limit, MtimeRule};
-use wbuild_oci::{Digest, Hasher, Platform};
+use wbuild_oci::{Digest, GitDir, GitSource, GitTimes, Hasher, Platform, Submodules};
 use wbuild_plan::{
     Archive, Chmod, Clause, ConditionalExecute, Copy, CopyDest, CopyKind, CopySource, DestShape, Include,
     Link, Op, Perm, Run, RunFile, RunNetwork, UrlSource, Workdir,
@@ -152,6 +152,30 @@ pub(crate) fn copy(common: &Common<'_>, copy: &Copy, origin: Origin) -> StepKey 
                     Archive::Unpack => "unpack",
                 };
                 key.field("source", &[b"url", name.as_bytes(), archive.as_bytes()], name.clone());
+            }
+            // Which commit it is stands with the files.
+            CopySource::Git(git) => {
+                let GitSource { subdir, git_dir, submodules, times, .. } = &**git;
+                let kept = match git_dir {
+                    Some(GitDir::Kept) => "with .git",
+                    Some(GitDir::LeftOut) | None => "without .git",
+                };
+                let submodules = match submodules {
+                    Submodules::Fetched => "with submodules",
+                    Submodules::Empty => "without submodules",
+                };
+                let times = match times {
+                    GitTimes::Commit => "times of the commit",
+                    GitTimes::Checkout => "times of the checkout",
+                };
+                let parts = [
+                    &b"git"[..],
+                    subdir.as_bytes(),
+                    kept.as_bytes(),
+                    submodules.as_bytes(),
+                    times.as_bytes(),
+                ];
+                key.field("source", &parts, git.to_string());
             }
             CopySource::Inline { name, content } => key.field(
                 "source",

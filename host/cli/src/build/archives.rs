@@ -1,4 +1,5 @@
-//! Contexts that are archives: a tar on standard input, in a file or at a URL, unpacked into a directory of the store.
+//! Contexts that are archives or git repositories: a tar on standard input, in a file or at a URL, the files of a commit, unpacked into a
+//! directory of the store.
 //!
 //! What is no archive is the Dockerfile of a build without a context, as `docker build - < Dockerfile` has it. The directories go with
 //! the [`Unpacked`] that names them; what a killed build leaves, the next one removes.
@@ -6,9 +7,12 @@
 use std::fs::File;
 use std::io::{self, Read, Seek};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use wbuild_build::{Contents, unpack_context};
-use wbuild_store::{Silent, Store, Tree};
+use wbuild_build::{Contents, FileTimes, GitMaterial, SubmoduleGate, unpack_context};
+use wbuild_oci::{GitSource, GitTimes};
+use wbuild_registry::GitLogins;
+use wbuild_store::{Remote, Silent, Store, Tree};
 
 use super::args::BuildArgs;
 use super::contexts::NamedContext;
@@ -43,12 +47,22 @@ pub(super) fn unpack(
     args: &BuildArgs,
     settings: &mut Settings,
     environment: &Environment,
+    logins: &GitLogins,
 ) -> Result<Unpacked, Failure> {
     let is_archive = |path: &Path| path.is_file();
     let mut unpacked = Unpacked::default();
     let from = settings.context.clone();
-    if !matches!(&from, ContextFrom::Directory(path) if !is_archive(path)) {
-        let room = Room::new(args, settings, environment)?;
+    if let ContextFrom::Git(source) = &from {
+        let room = Room::new(args, settings, environment, logins)?;
+        let (tree, path) = room.check_out(source, settings)?;
+        unpacked.0.push(tree);
+        settings.dockerfile = match args.file.as_deref() {
+            Some(file) if file.as_os_str() == "-" => DockerfileFrom::Stdin,
+            file => DockerfileFrom::Within(file.unwrap_or(Path::new("Dockerfile")).to_owned()),
+        };
+        settings.context = ContextFrom::Checkout(path);
+    } else if !matches!(&from, ContextFrom::Directory(path) if !is_archive(path)) {
+        let room = Room::new(args, settings, environment, logins)?;
         let file = room.file(&from, settings)?;
         let (tree, path, contents) = room.unpack(file.try_clone().map_err(failed)?, &from.shown())?;
         unpacked.0.push(tree);
@@ -60,9 +74,19 @@ pub(super) fn unpack(
         let from = match context {
             NamedContext::Directory(path) if is_archive(path) => ContextFrom::Directory(path.clone()),
             NamedContext::Url(url) => ContextFrom::Url(url.clone()),
-            NamedContext::Directory(_) | NamedContext::Layout { .. } | NamedContext::Image(_) => continue,
+            NamedContext::Git(source) => {
+                let room = Room::new(args, settings, environment, logins)?;
+                let (tree, path) = room.check_out(source, settings)?;
+                unpacked.0.push(tree);
+                *context = NamedContext::Checkout(path);
+                continue;
+            }
+            NamedContext::Directory(_)
+            | NamedContext::Checkout(_)
+            | NamedContext::Layout { .. }
+            | NamedContext::Image(_) => continue,
         };
-        let room = Room::new(args, settings, environment)?;
+        let room = Room::new(args, settings, environment, logins)?;
         let (tree, path, contents) = room.unpack(room.file(&from, settings)?, &from.shown())?;
         unpacked.0.push(tree);
         if contents == Contents::Other {
@@ -108,20 +132,54 @@ struct Room<'a> {
     root: PathBuf,
     args: &'a BuildArgs,
     environment: &'a Environment,
+    logins: &'a GitLogins,
 }
 
 impl<'a> Room<'a> {
-    fn new(args: &'a BuildArgs, settings: &Settings, environment: &'a Environment) -> Result<Self, Failure> {
+    fn new(
+        args: &'a BuildArgs,
+        settings: &Settings,
+        environment: &'a Environment,
+        logins: &'a GitLogins,
+    ) -> Result<Self, Failure> {
         let root = location::find(settings.root.as_deref(), environment)?;
-        Ok(Self { store: super::open_store(&root)?, root, args, environment })
+        Ok(Self { store: super::open_store(&root)?, root, args, environment, logins })
+    }
+
+    /// The files of a commit in a directory. The command line names the repository; its submodules are asked of the policy.
+    fn check_out(&self, source: &GitSource, settings: &mut Settings) -> Result<(Tree, PathBuf), Failure> {
+        let mut logins = self.logins.clone();
+        logins.add_url(source);
+        let client = registry::client_with(&self.args.registry, self.environment, logins)?;
+        let gate = SubmoduleGate::new(Arc::new(super::policy(settings)?));
+        let fetch = async {
+            let found = client.git_find(source).await?;
+            let digest = client.git_checkout(&self.store, source, &found, gate.admit()).await?;
+            Ok((found, digest))
+        };
+        let (found, digest) = registry::runtime()?.block_on(fetch).map_err(|error| match gate.denied() {
+            denied if denied.is_empty() => super::remote_failure("cannot fetch the build context", &error),
+            denied => Failure::new(Exit::Policy, format!("cannot fetch {source}: {}", denied.join("; "))),
+        })?;
+        settings.notes.push(format!("{source} is commit {}", found.commit));
+        settings.materials.push(GitMaterial { source: source.to_string(), commit: found.commit });
+        let blob = self.store.blob(&digest).map_err(|error| Failure::from_error(Exit::Host, &error))?;
+        let times = match source.times {
+            GitTimes::Commit => FileTimes::Kept,
+            GitTimes::Checkout => FileTimes::Now,
+        };
+        let (tree, path, _) = self.unpack_with(blob.into_std(), &source.to_string(), times)?;
+        Ok((tree, path))
     }
 
     /// The archive as a file that can be read twice.
     fn file(&self, from: &ContextFrom, settings: &Settings) -> Result<File, Failure> {
         match from {
-            ContextFrom::Directory(path) => super::inputs::open(path).map_err(|error| {
-                Failure::usage(format!("cannot open the build context {}: {error}", path.display()))
-            }),
+            ContextFrom::Directory(path) | ContextFrom::Checkout(path) => {
+                super::inputs::open(path).map_err(|error| {
+                    Failure::usage(format!("cannot open the build context {}: {error}", path.display()))
+                })
+            }
             ContextFrom::Stdin if settings.dockerfile == DockerfileFrom::Stdin => {
                 Err(Failure::usage("standard input cannot be both the build context and the Dockerfile"))
             }
@@ -132,6 +190,7 @@ impl<'a> Room<'a> {
                 Ok(file)
             }
             ContextFrom::Url(url) => self.download(url),
+            ContextFrom::Git(_) => Err(Failure::new(Exit::Internal, "a git repository is no archive")),
         }
     }
 
@@ -148,9 +207,18 @@ impl<'a> Room<'a> {
     }
 
     fn unpack(&self, file: File, shown: &str) -> Result<(Tree, PathBuf, Contents), Failure> {
+        self.unpack_with(file, shown, FileTimes::Now)
+    }
+
+    fn unpack_with(
+        &self,
+        file: File,
+        shown: &str,
+        times: FileTimes,
+    ) -> Result<(Tree, PathBuf, Contents), Failure> {
         let home = self.store.tree().map_err(|error| Failure::from_error(Exit::Host, &error))?;
         let dir = home.dir().create_dir("context").and_then(|()| home.dir().open_dir("context"));
-        let contents = unpack_context(file, shown, &dir.map_err(failed)?)
+        let contents = unpack_context(file, shown, &dir.map_err(failed)?, times)
             .map_err(|error| Failure::from_error(Exit::Usage, &error))?;
         let path = self.root.join(home.path()).join("context");
         Ok((home, path, contents))

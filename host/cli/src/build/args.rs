@@ -182,7 +182,7 @@ pub(crate) struct BuildArgs {
     #[command(flatten)]
     pub(crate) not_built: NotBuilt,
 
-    /// The build context: a directory, a tar (a file, an https:// URL, or `-` for standard input)
+    /// The build context: a directory, a git URL, a tar (file, https:// URL, or `-` for stdin)
     #[arg(value_name = "PATH")]
     pub(crate) path: String,
 }

@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+use wbuild_oci::GitSource;
+
 use crate::failure::Failure;
 
 /// What a named build context is.
@@ -12,6 +14,10 @@ pub(crate) enum NamedContext {
     Directory(PathBuf),
     /// An archive at a URL.
     Url(String),
+    /// A git repository.
+    Git(Box<GitSource>),
+    /// The directory that the files of a commit were put into. As in BuildKit, its `.dockerignore` hides nothing.
+    Checkout(PathBuf),
     /// An image of an OCI layout, a directory or a tar.
     Layout {
         /// The layout.
@@ -63,16 +69,18 @@ fn source_of(name: &str, source: &str) -> Result<NamedContext, Failure> {
     if let Some(reference) = source.strip_prefix("docker-image://") {
         return Ok(NamedContext::Image(reference.to_owned()));
     }
-    let is_git = super::settings::is_git(source);
-    if source.contains("://") && !is_git {
+    if let Some(git) = super::settings::git(source, &format!("--build-context {name}"))? {
+        return Ok(NamedContext::Git(Box::new(git)));
+    }
+    if source.contains("://") {
         return super::settings::url(source).map(NamedContext::Url);
     }
-    if is_git || source == "-" {
+    if source == "-" {
         return Err(Failure::usage(format!(
             "--build-context {name}={source}: this kind of source is not built yet"
         ))
         .hint(
-            "a directory, a tar, https://, oci-layout://PATH[:TAG|@DIGEST] and docker-image://REFERENCE are",
+            "a directory, a tar, https://, a git URL, oci-layout://PATH[:TAG|@DIGEST] and docker-image://REFERENCE are",
         ));
     }
     Ok(NamedContext::Directory(PathBuf::from(source)))
@@ -116,9 +124,12 @@ mod tests {
     fn directories_may_be_relative_and_remote_sources_are_refused() {
         assert_eq!(one("src=../lib"), NamedContext::Directory("../lib".into()));
         assert_eq!(one("d=docker-image://debian:12"), NamedContext::Image("debian:12".into()));
-        for text in ["g=https://x/y.git", "g=git@x:y", "s=-"] {
+        assert!(
+            matches!(one("g=https://x/y.git#main"), NamedContext::Git(source) if source.reference == "main")
+        );
+        for (text, why) in [("g=git@x:y", "does not speak ssh"), ("s=-", "not built yet")] {
             let refused = parse(&[text.to_owned()]).unwrap_err();
-            assert!(refused.message.contains("not built yet"), "{}", refused.message);
+            assert!(refused.message.contains(why), "{}", refused.message);
         }
         assert!(parse(&["noequals".to_owned()]).is_err());
         assert!(parse(&["a=b".to_owned(), "a=c".to_owned()]).is_err());

@@ -71,8 +71,8 @@ pub(super) fn dockerfile(settings: &Settings) -> Result<Source, Failure> {
 /// The directory of the build context: archives are unpacked by now.
 fn context_dir(settings: &Settings) -> Result<Dir, Failure> {
     match &settings.context {
-        ContextFrom::Directory(path) => directory(path, "the build context"),
-        ContextFrom::Stdin | ContextFrom::Url(_) => {
+        ContextFrom::Directory(path) | ContextFrom::Checkout(path) => directory(path, "the build context"),
+        ContextFrom::Stdin | ContextFrom::Url(_) | ContextFrom::Git(_) => {
             Err(Failure::new(Exit::Internal, "the build context was not unpacked"))
         }
     }
@@ -86,6 +86,9 @@ pub(super) fn open(path: &Path) -> io::Result<File> {
 /// The build context, with the ignore file that goes with the Dockerfile, or its own.
 pub(super) fn context(settings: &Settings) -> Result<ContextDir, Failure> {
     let dir = context_dir(settings)?;
+    if matches!(settings.context, ContextFrom::Checkout(_)) {
+        return Ok(ContextDir { dir, ignore: IgnoreFile::default() });
+    }
     if let DockerfileFrom::File(path) = &settings.dockerfile {
         let mut beside = path.clone().into_os_string();
         beside.push(".dockerignore");
@@ -145,7 +148,11 @@ pub(super) fn named_contexts(settings: &Settings) -> Result<BTreeMap<String, Nam
                 let ignore = own_ignore(&dir, path)?;
                 NamedContext::Directory(ContextDir { dir, ignore })
             }
-            contexts::NamedContext::Url(_) => {
+            contexts::NamedContext::Checkout(path) => {
+                let dir = directory(path, &format!("--build-context {name}"))?;
+                NamedContext::Directory(ContextDir { dir, ignore: IgnoreFile::default() })
+            }
+            contexts::NamedContext::Url(_) | contexts::NamedContext::Git(_) => {
                 return Err(Failure::new(Exit::Internal, "a named context was not unpacked"));
             }
             contexts::NamedContext::Layout { path, selector } => layout(name, path, selector)?,

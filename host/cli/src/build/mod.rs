@@ -28,6 +28,7 @@ use cap_std::fs::Dir;
 use wbuild_build::{BuildRequest, Built, Cancel, EpochRule, NoCache, Wiring};
 use wbuild_oci::Platform;
 use wbuild_policy::Ruleset;
+use wbuild_registry::GitLogins;
 use wbuild_store::Store;
 
 pub(crate) use args::BuildArgs;
@@ -59,7 +60,8 @@ pub(crate) fn host_architecture() -> String {
 pub(crate) fn run(args: &BuildArgs, environment: &Environment) -> Result<(), Failure> {
     let mut settings = Settings::new(args, environment)?;
     let paint = Paint::for_stderr(environment);
-    let _unpacked = archives::unpack(args, &mut settings, environment)?;
+    let logins = settings.run.git_logins()?;
+    let _unpacked = archives::unpack(args, &mut settings, environment, &logins)?;
     let source = inputs::dockerfile(&settings)?;
     let auditor = {
         use wbuild_build::EvidenceDetail::{Counts, Off};
@@ -72,7 +74,7 @@ pub(crate) fn run(args: &BuildArgs, environment: &Environment) -> Result<(), Fai
     for note in &settings.notes {
         say(&settings, &format!("{} {note}", paint.of(Style::Warning, "note:")));
     }
-    let wiring = wire(args, &settings, &source, environment)?;
+    let wiring = wire(args, &settings, &source, (environment, logins))?;
     let named = wiring.store.clone();
     if let Some(answered) = settings.call.answer(&request, &wiring, &source) {
         return answered;
@@ -101,13 +103,13 @@ fn wire(
     args: &BuildArgs,
     settings: &Settings,
     source: &Source,
-    environment: &Environment,
+    (environment, logins): (&Environment, GitLogins),
 ) -> Result<Wiring, Failure> {
     let root = location::find(settings.root.as_deref(), environment)?;
     let store = open_store(&root)?;
     let cancel = Cancel::default();
     interrupt::watch(cancel.clone())?;
-    let client = registry::client(&args.registry, environment)?;
+    let client = registry::client_with(&args.registry, environment, logins)?;
     registry::log_in(&client, &settings.destinations()?)?;
     let engine = engine(store.clone(), inputs::accounting(environment)?);
     Ok(Wiring {
@@ -127,10 +129,11 @@ fn wire(
 pub(crate) fn rebuild(args: &BuildArgs, environment: &Environment) -> Result<Built, Failure> {
     let mut settings = Settings::new(args, environment)?;
     settings.no_cache = NoCache::Everywhere;
-    let _unpacked = archives::unpack(args, &mut settings, environment)?;
+    let logins = settings.run.git_logins()?;
+    let _unpacked = archives::unpack(args, &mut settings, environment, &logins)?;
     let source = inputs::dockerfile(&settings)?;
     let request = request(&settings, &source, environment)?;
-    let wiring = wire(args, &settings, &source, environment)?;
+    let wiring = wire(args, &settings, &source, (environment, logins))?;
     wbuild_build::build(&request, &wiring).map_err(|error| problems::failure(&error, &source))
 }
 
@@ -231,6 +234,7 @@ fn request(
         resolv_conf: inputs::resolv_conf(),
         journal_check: inputs::journal_check(environment)?,
         no_cache: settings.no_cache.clone(),
+        materials: settings.materials.clone(),
         cache_from: caches::open(&settings.cache_from, |note| say(settings, &format!("note: {note}"))),
         cache_to: caches::create(&settings.cache_to)?,
         policy: Arc::new(policy(settings)?),

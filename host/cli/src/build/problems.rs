@@ -65,7 +65,7 @@ pub(crate) fn failure(error: &BuildError, source: &Source) -> Failure {
             let failure = Failure::new(class(remote), error.to_string()).because(error.source()).at(at(span));
             remote_hint(failure, remote)
         }
-        BuildError::Download { span, source: remote, .. } => {
+        BuildError::Download { span, source: remote, .. } | BuildError::Git { span, source: remote, .. } => {
             let failure = Failure::new(class(remote), error.to_string()).because(error.source()).at(at(span));
             remote_hint(failure, remote)
         }

@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use wbuild_build::{Agent, Limit, LimitedResource, RunNetwork, SecretBytes};
+use wbuild_registry::GitLogins;
 
 use super::agents::{self, AgentPaths};
 use super::fields;
@@ -121,8 +122,23 @@ impl RunSettings {
     /// # Errors
     /// Exit 2: a file that cannot be read, or is too long.
     pub(crate) fn read_secrets(&self) -> Result<BTreeMap<String, SecretBytes>, Failure> {
+        self.read(|_| true)
+    }
+
+    /// Reads the secrets that are logins for git servers.
+    ///
+    /// # Errors
+    /// As [`RunSettings::read_secrets`].
+    pub(crate) fn git_logins(&self) -> Result<GitLogins, Failure> {
+        let mut logins = GitLogins::default();
+        let secrets = self.read(GitLogins::is_login)?;
+        logins.add_secrets(secrets.iter().map(|(id, content)| (id.as_str(), content.0.as_slice())));
+        Ok(logins)
+    }
+
+    fn read(&self, wanted: impl Fn(&str) -> bool) -> Result<BTreeMap<String, SecretBytes>, Failure> {
         let mut all = BTreeMap::new();
-        for (id, from) in &self.secrets {
+        for (id, from) in self.secrets.iter().filter(|(id, _)| wanted(id)) {
             let content = match from {
                 SecretFrom::Value(value) => value.clone().into_bytes(),
                 SecretFrom::File(path) => {

@@ -6,8 +6,8 @@ use std::collections::BTreeMap;
 use std::io::IsTerminal;
 use std::path::PathBuf;
 
-use wbuild_build::{NoCache, Packing};
-use wbuild_oci::{Platform, Reference};
+use wbuild_build::{GitMaterial, NoCache, Packing};
+use wbuild_oci::{GitDir, GitSource, Platform, Reference};
 use wbuild_policy::Mode;
 
 use super::args::BuildArgs;
@@ -78,6 +78,8 @@ pub(crate) struct Settings {
     pub(crate) attest: AttestSettings,
     /// What is done.
     pub(crate) call: Call,
+    /// The git commits that contexts are made of.
+    pub(crate) materials: Vec<GitMaterial>,
 }
 
 /// Where the build context is.
@@ -89,13 +91,18 @@ pub(crate) enum ContextFrom {
     Stdin,
     /// An archive at a URL, or a Dockerfile.
     Url(String),
+    /// A git repository.
+    Git(Box<GitSource>),
+    /// The directory that the files of a commit were put into. As in BuildKit, its `.dockerignore` hides nothing.
+    Checkout(PathBuf),
 }
 
 impl ContextFrom {
     /// Its name for messages.
     pub(crate) fn shown(&self) -> String {
         match self {
-            Self::Directory(path) => path.display().to_string(),
+            Self::Directory(path) | Self::Checkout(path) => path.display().to_string(),
+            Self::Git(source) => source.to_string(),
             Self::Stdin => "standard input".to_owned(),
             Self::Url(url) => url.clone(),
         }
@@ -175,7 +182,7 @@ impl Settings {
         let notes = Vec::new();
         Ok(Self {
             dockerfile: dockerfile(args)?,
-            context: context(&args.path)?,
+            context: context(&args.path, &build_args)?,
             tags,
             epoch: epoch(args.timestamp.as_deref(), &build_args, environment)?,
             build_args,
@@ -201,6 +208,7 @@ impl Settings {
             audit: AuditSettings::new(args.audit.as_deref(), args.audit_files.as_deref())?,
             attest: AttestSettings::new(&args.attest, args.provenance.as_deref(), None)?,
             call: Call::new(args.check, args.call.as_deref())?,
+            materials: Vec::new(),
         })
     }
 }
@@ -273,26 +281,33 @@ fn dockerfile(args: &BuildArgs) -> Result<DockerfileFrom, Failure> {
     }
 }
 
-fn context(path: &str) -> Result<ContextFrom, Failure> {
+fn context(path: &str, build_args: &BTreeMap<String, String>) -> Result<ContextFrom, Failure> {
+    if let Some(mut source) = git(path, "the build context")? {
+        let keep = build_args.get("BUILDKIT_CONTEXT_KEEP_GIT_DIR").map(String::as_str);
+        if matches!(keep, Some("1" | "t" | "T" | "true" | "TRUE" | "True")) {
+            source.git_dir = Some(GitDir::Kept);
+        }
+        return Ok(ContextFrom::Git(Box::new(source)));
+    }
     match path {
         "" => Err(Failure::usage("PATH is empty").hint("`.` is the current directory")),
         "-" => Ok(ContextFrom::Stdin),
-        _ if is_git(path) => {
-            Err(Failure::usage(format!("a git repository as build context is not built yet: {path}"))
-                .hint("clone it and give the directory, or give the URL of an archive of it"))
-        }
         _ if path.contains("://") => url(path).map(ContextFrom::Url),
         _ => Ok(ContextFrom::Directory(PathBuf::from(path))),
     }
 }
 
-/// Whether a context is a git repository, as BuildKit tells it.
-pub(super) fn is_git(text: &str) -> bool {
-    let scheme = text.split_once("://").map(|(scheme, _)| scheme);
-    match scheme {
-        Some("git" | "ssh") => true,
-        Some("http" | "https") => text.split(['#', '?']).next().is_some_and(|path| path.ends_with(".git")),
-        _ => text.starts_with("git@") || text.starts_with("github.com/"),
+/// A context that is a git repository, as BuildKit tells it; `None` for any other.
+///
+/// # Errors
+/// Exit 2: a repository that cannot be named or reached so.
+pub(super) fn git(text: &str, what: &str) -> Result<Option<GitSource>, Failure> {
+    let Some(parsed) = GitSource::parse_context(text) else { return Ok(None) };
+    let source = parsed.map_err(|error| Failure::usage(format!("{what}: {error}")))?;
+    match source.unreachable() {
+        None => Ok(Some(source)),
+        Some(why) => Err(Failure::usage(format!("{what} {source}: {why}"))
+            .hint("give its https:// URL, with --secret id=GIT_AUTH_TOKEN,env=VARIABLE if it wants a login")),
     }
 }
 
@@ -471,8 +486,6 @@ mod tests {
         for args in [
             &["--annotation", "index:a=b", "."][..],
             &["--cache-from", "type=gha", "."],
-            &["https://example.org/x.git"],
-            &["git@example.org:x/y"],
             &["--platform", "linux/amd64,linux/arm64", "."],
         ] {
             let message = refused(args);
@@ -505,6 +518,34 @@ mod tests {
         assert!(refused(&["http://example.org/ctx.tar"]).contains("loopback"));
         assert!(refused(&["http://127.0.0.1.test/ctx.tar"]).contains("loopback"));
         assert!(refused(&["ftp://example.org/ctx.tar"]).contains("unknown"));
+    }
+
+    #[test]
+    fn a_context_may_be_a_git_repository() {
+        let git = |args: &[&str]| match settings(args, &[]).unwrap().context {
+            ContextFrom::Git(source) => *source,
+            other => panic!("{other:?}"),
+        };
+        let source = git(&["https://user:hunter2@example.org/x.git#main:sub"]);
+        assert_eq!(
+            (source.to_string().as_str(), source.git_dir),
+            ("https://example.org/x.git#main:sub", None)
+        );
+        let kept = git(&["--build-arg", "BUILDKIT_CONTEXT_KEEP_GIT_DIR=1", "github.com/user/repo"]);
+        assert_eq!(
+            (kept.remote.as_str(), kept.git_dir),
+            ("https://github.com/user/repo", Some(GitDir::Kept))
+        );
+        for (path, why) in [
+            ("git@example.org:x/y", "does not speak ssh"),
+            ("ssh://git@example.org/x/y.git", "does not speak ssh"),
+            ("git://example.org/x.git", "git:// says neither"),
+            ("https://example.org/x.git?nonsense=1", "unexpected query"),
+            ("https://example.org/x.git?ref=a#b", "ref conflicts"),
+        ] {
+            let message = refused(&[path]);
+            assert!(message.contains(why), "{path}: {message}");
+        }
     }
 
     #[test]

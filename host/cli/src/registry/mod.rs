@@ -12,7 +12,7 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use wbuild_registry::{Client, Credentials, Proxies, Roots, Settings};
+use wbuild_registry::{Client, Credentials, GitLogins, Proxies, Roots, Settings};
 
 pub(crate) use args::RegistryArgs;
 
@@ -25,7 +25,20 @@ use crate::failure::Failure;
 /// # Errors
 /// A flag that cannot be understood; a file that is named but cannot be read, or is not what it should be.
 pub(crate) fn client(args: &RegistryArgs, environment: &Environment) -> Result<Client, Failure> {
+    client_with(args, environment, GitLogins::default())
+}
+
+/// As [`client`], with logins for git servers.
+///
+/// # Errors
+/// As [`client`].
+pub(crate) fn client_with(
+    args: &RegistryArgs,
+    environment: &Environment,
+    git: GitLogins,
+) -> Result<Client, Failure> {
     let settings = Settings {
+        git,
         credentials: credentials(environment)?,
         helpers: Some(Arc::new(programs::Programs::new(environment))),
         roots: roots(environment)?,

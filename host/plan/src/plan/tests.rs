@@ -141,6 +141,7 @@ fn show_action(out: &mut String, action: &Action) {
                         );
                     }
                     CopySource::Url(url) => _ = writeln!(out, "      {url:?}"),
+                    CopySource::Git(git) => _ = writeln!(out, "      {git:?}"),
                     CopySource::Inline { name, content } => _ = writeln!(out, "      <<{name} {content:?}"),
                 }
             }
