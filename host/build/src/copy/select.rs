@@ -9,7 +9,8 @@ use wbuild_layer::RootPath;
 use crate::error::{FilesError, Ignored};
 use crate::files::{self, Files, Kind, Last, node, unreadable};
 
-/// The paths that `pattern` names, in byte order.
+/// The paths that `pattern` names, in byte order; none where a glob matches nothing in a directory that is
+/// there, which is no error in BuildKit.
 pub(crate) fn sources(from: &dyn Files, pattern: &str, written: &str) -> Result<Vec<RootPath>, FilesError> {
     let components: Vec<&str> = pattern.split('/').filter(|component| !component.is_empty()).collect();
     let wild = components.iter().position(|component| glob::has_wildcards(component));
@@ -25,15 +26,15 @@ pub(crate) fn sources(from: &dyn Files, pattern: &str, written: &str) -> Result<
         components[..wild].iter().map(|component| glob::unescape(component)).collect();
     let base = path(&unescaped.iter().map(String::as_str).collect::<Vec<_>>())?;
     let base = files::resolve(from, &base, Last::Follow)?;
-    let mut found = Vec::new();
-    match_below(from, &base, &components[wild..], &mut found)?;
-    if found.is_empty() {
+    if !base.is_root() && node(from, &base)?.is_none() {
         return Err(FilesError::Missing {
             written: written.to_owned(),
             place: from.place().to_owned(),
             ignored: Ignored::No,
         });
     }
+    let mut found = Vec::new();
+    match_below(from, &base, &components[wild..], &mut found)?;
     Ok(found)
 }
 
