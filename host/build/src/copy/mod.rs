@@ -17,11 +17,14 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
+use std::sync::Arc;
 
-use wbuild_dockerfile::glob;
+use wbuild_dockerfile::{IgnoreFile, glob};
 use wbuild_layer::{RootPath, Timestamp};
+use wbuild_oci::GitSource;
 use wbuild_plan::{Archive, Chmod, CopyDest, CopyKind, CopySource, DestShape, Include, Presence, UrlSource};
 
+use crate::checkout::Checkout;
 use crate::error::FilesError;
 use crate::files::{self, Files, Kind, Last, Node, node, unreadable};
 use crate::tree::{Attributes, Tree};
@@ -38,6 +41,8 @@ pub(crate) struct Copier<'a> {
     pub(crate) chmod: Option<&'a Chmod>,
     /// What the URLs of an ADD gave.
     pub(crate) fetched: &'a [Fetched],
+    /// The git repositories of an ADD.
+    pub(crate) checkouts: &'a [(&'a GitSource, Arc<Checkout>)],
     /// `--exclude`
     pub(crate) exclude: &'a [String],
     /// Whose modification times the copies get.
@@ -82,6 +87,20 @@ impl Copier<'_> {
                 self.single(name, &mut content.as_bytes(), &node, dest)
             }
             CopySource::Url(source) => self.url(source, dest),
+            CopySource::Git(source) => {
+                let missing = || FilesError::Missing {
+                    written: source.to_string(),
+                    place: "the git repositories".to_owned(),
+                    ignored: crate::error::Ignored::No,
+                };
+                let found = self.checkouts.iter().find(|(of, _)| *of == &**source).ok_or_else(missing)?;
+                let filter = Filter::new(None, self.exclude)
+                    .map_err(|error| FilesError::Pattern { reason: error.to_string() })?;
+                let written = source.to_string();
+                let named = Named { found: RootPath::root(), written: &written, filter: &filter };
+                let ignore = IgnoreFile::default();
+                self.one(&found.1.files(&ignore, written.clone()), &named, dest, note)
+            }
             CopySource::Path { pattern, written, include } => {
                 let filter = Filter::new(include.as_ref(), self.exclude)
                     .map_err(|error| FilesError::Pattern { reason: error.to_string() })?;

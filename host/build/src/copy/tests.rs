@@ -66,6 +66,7 @@ impl Bench {
             owner: self.owner,
             chmod: self.chmod.as_ref(),
             exclude: &self.exclude,
+            checkouts: &[],
             fetched: &[],
             times: CopyTimes::Set,
         };
@@ -344,7 +345,16 @@ fn a_copy_between_trees_keeps_owners_but_not_the_views() {
     let from = Tree::open(&chowned.dir.path().join("tree"), "stage 0", JournalCheck::Off).unwrap();
     let tree = Tree::open(&bench.dir.path().join("tree"), "test", JournalCheck::FullWalk).unwrap();
     let (kind, times) = (CopyKind::Copy, CopyTimes::Kept);
-    let copier = Copier { tree: &tree, kind, owner: None, chmod: None, exclude: &[], fetched: &[], times };
+    let copier = Copier {
+        tree: &tree,
+        kind,
+        owner: None,
+        chmod: None,
+        exclude: &[],
+        fetched: &[],
+        checkouts: &[],
+        times,
+    };
     let source = path("", None);
     let dest = CopyDest { path: "/".to_owned(), shape: DestShape::Directory };
     copier.copy(&from, &source, &dest, &mut |_| {}).unwrap();
