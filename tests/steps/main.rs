@@ -16,3 +16,4 @@ mod repository;
 mod strategies;
 mod users;
 mod wasm;
+mod wasm_tool;

@@ -3,8 +3,10 @@
 //! Nothing is read from a clock: `created` is given.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use wbuild_layer::{Blob, Packing};
+use wbuild_monitor::ImageChange;
 use wbuild_oci::{
     Compression, Descriptor, Digest, Execution, History, ImageConfig, Manifest, Platform, Time, media,
 };
@@ -18,12 +20,14 @@ use crate::error::BuildError;
 pub(crate) struct Growing {
     config: ImageConfig,
     layers: Vec<Descriptor>,
+    /// What tools changed, in order, each with what the instructions of its stage come to.
+    changes: Vec<(ImageChange, Arc<Execution>)>,
 }
 
 impl Growing {
     /// `FROM scratch`.
     pub(crate) fn scratch(platform: &Platform) -> Self {
-        Self { config: ImageConfig::scratch(platform), layers: Vec::new() }
+        Self { config: ImageConfig::scratch(platform), layers: Vec::new(), changes: Vec::new() }
     }
 
     /// From a base image. Its layers become OCI layers by name (the bytes are the same), and history that is missing
@@ -45,7 +49,7 @@ impl Growing {
                 ..History::default()
             });
         }
-        Self { config, layers }
+        Self { config, layers, changes: Vec::new() }
     }
 
     /// The layers with the digests of their content, lowest first.
@@ -107,6 +111,14 @@ impl Growing {
         Ok(self)
     }
 
+    /// Takes what a tool changed in a stage whose instructions come to `stage`.
+    pub(crate) fn change(&mut self, changes: Vec<ImageChange>, stage: &Execution) {
+        if !changes.is_empty() {
+            let stage = Arc::new(stage.clone());
+            self.changes.extend(changes.into_iter().map(|change| (change, Arc::clone(&stage))));
+        }
+    }
+
     /// Puts manifest and config into the store; returns the manifest and the config's descriptor.
     pub(crate) fn write(
         &self,
@@ -117,7 +129,7 @@ impl Growing {
         annotations: &BTreeMap<String, String>,
     ) -> Result<(Descriptor, Descriptor), StoreError> {
         let mut config = self.config.clone();
-        config.config = execution.clone();
+        config.config = changed(execution, &self.changes);
         config.created = Some(created);
         if let Some(author) = author {
             config.author = author.to_owned();
@@ -143,6 +155,48 @@ impl Growing {
     }
 }
 
+/// What the instructions come to, with what tools changed. Where a later stage's instruction says something of the same field, it
+/// stays as that says.
+fn changed(execution: &Execution, changes: &[(ImageChange, Arc<Execution>)]) -> Execution {
+    let mut made = execution.clone();
+    for (change, stage) in changes {
+        match change {
+            ImageChange::Env(name, value) => {
+                let of = |config: &Execution| {
+                    config.env.iter().find(|entry| variable(entry) == name.as_str()).cloned()
+                };
+                if of(execution) == of(stage) {
+                    let entry = format!("{name}={value}");
+                    match made.env.iter_mut().find(|entry| variable(entry) == name.as_str()) {
+                        Some(there) => *there = entry,
+                        None => made.env.push(entry),
+                    }
+                }
+            }
+            ImageChange::Label(name, value) if execution.labels.get(name) == stage.labels.get(name) => {
+                made.labels.insert(name.clone(), value.clone());
+            }
+            ImageChange::Entrypoint(words) if execution.entrypoint == stage.entrypoint => {
+                made.entrypoint.clone_from(words);
+            }
+            ImageChange::Cmd(words) if execution.cmd == stage.cmd => made.cmd.clone_from(words),
+            ImageChange::User(user) if execution.user == stage.user => made.user.clone_from(user),
+            ImageChange::Workdir(path) if execution.working_dir == stage.working_dir => {
+                made.working_dir.clone_from(path);
+            }
+            ImageChange::Expose(port, protocol) => {
+                made.exposed_ports.insert(format!("{port}/{protocol}"));
+            }
+            _ => {}
+        }
+    }
+    made
+}
+
+fn variable(entry: &str) -> &str {
+    entry.split_once('=').map_or(entry, |(name, _)| name)
+}
+
 fn as_oci(layer: &Descriptor) -> Descriptor {
     let media_type = match layer.kind() {
         media::Kind::Layer(compression) => Compression::media_type(compression).to_owned(),
@@ -156,6 +210,21 @@ fn as_oci(layer: &Descriptor) -> Descriptor {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_tool_wins_over_its_stage_and_a_later_stage_over_the_tool() {
+        let env = |name: &str, value: &str| ImageChange::Env(name.into(), value.into());
+        let stage =
+            Execution { env: vec!["A=1".into(), "B=1".into()], user: "1".into(), ..Execution::default() };
+        let mut image = Growing::scratch(&Platform::default());
+        image
+            .change(vec![env("A", "2"), env("B", "2"), env("C", "2"), ImageChange::User("2".into())], &stage);
+        assert_eq!(changed(&stage, &image.changes).env, ["A=2", "B=2", "C=2"]);
+        let later =
+            Execution { env: vec!["A=1".into(), "B=3".into()], user: "3".into(), ..Execution::default() };
+        let made = changed(&later, &image.changes);
+        assert_eq!((made.env, made.user), (vec!["A=2".into(), "B=3".into(), "C=2".into()], "3".into()));
+    }
 
     fn base(layers: usize, history: &[bool]) -> Image {
         let mut config = ImageConfig::scratch(&Platform::default());

@@ -6,6 +6,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use wbuild_dockerfile::{CopyOperand, CopyVerb, Dockerfile, Instruction, Kind, Span};
+use wbuild_monitor::ImageChange;
 use wbuild_oci::git::is_commit_id;
 use wbuild_oci::{GitSource, ImageConfig, Reference};
 use wbuild_plan::{Action, CopySource, ImageOrigin, Plan, UrlSource, Wanted};
@@ -193,6 +194,12 @@ impl Permission<'_> {
             lines.extend(denied.into_iter().map(|denied| DeniedLine { span: None, denied }));
         }
         self.settle(lines)
+    }
+
+    /// What a tool of the step at `span` changed of the image: as if an instruction said it.
+    pub(crate) fn changed(&self, span: Span, changes: &[ImageChange]) -> Result<(), BuildError> {
+        let denied = |change: &ImageChange| self.rules.instruction(change.instruction());
+        self.settle(changes.iter().flat_map(denied).map(at(span)).collect())
     }
 
     /// Before images are resolved.

@@ -10,9 +10,10 @@ use std::path::{Path, PathBuf};
 use cap_std::fs::Dir;
 use wbuild_layer::{ChangeSet, RootPath};
 use wbuild_monitor::{
-    Cancel, Denial, Denials, Engine, EngineError, Exit, JournalCheck, Limit, Mount, MountAccess, MountSource,
-    MtimeRule, Network, Observations, Process, Resources, StepRecord, StepSpec,
+    Cancel, Denial, Denials, Engine, EngineError, Exit, ImageChange, JournalCheck, Limit, Mount, MountAccess,
+    MountSource, MtimeRule, Network, Observations, Process, Resources, StepRecord, StepSpec, ToolContext,
 };
+use wbuild_oci::Platform;
 use wbuild_plan::{Run, RunMountKind, RunNetwork, Stage, Step};
 use wbuild_policy::{Mode, Policy, Ruleset, StepName};
 use wbuild_rootfs::Owner;
@@ -47,14 +48,18 @@ pub(crate) struct RunContext<'a> {
     pub(crate) shm_size: Option<u64>,
     pub(crate) policy: Policy,
     pub(crate) ledger: &'a Ledger,
+    pub(crate) stage: &'a Stage,
+    pub(crate) build_platform: &'a Platform,
 }
 
 /// A step that succeeded.
 pub(crate) struct Ran {
     /// What it changed.
     pub(crate) changes: ChangeSet,
-    /// What it learnt of its tree.
+    /// What it learnt of its tree, if that is all that it depends on.
     pub(crate) observed: Option<Observations>,
+    /// What its tools changed of the image.
+    pub(crate) image: Vec<ImageChange>,
 }
 
 /// Runs the step and returns what it changed and learnt.
@@ -75,6 +80,7 @@ pub(crate) fn run(
         journal_check: context.journal_check,
         evidence: context.ledger.detail(),
         resources: resources(run, context),
+        tool: tool(context),
     };
     make_dir(context, "step")?;
     let output = Masked::new(running, &context.mounted.secrets);
@@ -102,7 +108,9 @@ pub(crate) fn run(
     match result.exit {
         Exit::Code(0) => {
             tell(&denials, context.policy.mode(), running);
-            Ok(Ran { changes: result.changes, observed })
+            // What a tool changed of the image stands in no layer.
+            let observed = observed.filter(|_| result.image.is_empty());
+            Ok(Ran { changes: result.changes, observed, image: result.image })
         }
         exit if denials.list.is_empty() || context.policy.mode() == Mode::Audit => {
             tell(&denials, context.policy.mode(), running);
@@ -216,6 +224,21 @@ fn mounts(run: &Run, context: &RunContext<'_>) -> Result<Vec<Mount>, BuildError>
     }
     mounts.extend(context.mounted.mounts.iter().cloned());
     Ok(mounts)
+}
+
+/// What a wasm tool may ask about the step.
+fn tool(context: &RunContext<'_>) -> ToolContext {
+    let Mounted { mounts, places, .. } = context.mounted;
+    let mounts = mounts
+        .iter()
+        .filter(|mount| !matches!(mount.source, MountSource::Memory { .. } | MountSource::Socket { .. }));
+    ToolContext {
+        stage: context.stage.name.clone(),
+        target: context.stage.platform.to_string(),
+        build: context.build_platform.to_string(),
+        mounts: mounts.map(|mount| (mount.target.to_string(), mount.access)).collect(),
+        secrets: places.clone(),
+    }
 }
 
 fn mount(target: &str, source: PathBuf, access: MountAccess) -> Mount {

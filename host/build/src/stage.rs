@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use wbuild_layer::{Blob, ChangeSet, Timestamp};
-use wbuild_monitor::{JournalCheck, MtimeRule};
+use wbuild_monitor::{EngineError, Errno, ImageChange, JournalCheck, MtimeRule};
 use wbuild_oci::{Descriptor, Digest, GitSource};
 use wbuild_plan::{
     Action, Copy, CopyFrom, CopySource, LayerKind, Link, Run, Span, Stage, Step, UrlSource, Workdir,
@@ -28,6 +28,7 @@ use crate::image::Growing;
 use crate::mounts::secrets::Given;
 use crate::mounts::{self, MountContext};
 use crate::parked::ParkedTree;
+use crate::permission::Permission;
 use crate::progress::{Reporter, Running};
 use crate::reads::{Learnt, Replay};
 use crate::request::{BuildRequest, Wiring};
@@ -52,6 +53,8 @@ struct Acted {
     tree: Tree,
     /// Of a RUN: what it read.
     learnt: Option<Learnt>,
+    /// What its tools changed of the image.
+    image: Vec<ImageChange>,
 }
 
 /// Gives a COPY the files of other stages, images and directories.
@@ -280,18 +283,21 @@ impl StageRunner<'_> {
         let began = Instant::now();
         let k = state.writers;
         let Some(parked) = state.tree.as_mut() else { return Ok(None) };
-        let Acted { changes, tree, learnt } = self.act(step, parked, k, sources, running)?;
+        let Acted { changes, tree, learnt, image } = self.act(step, parked, k, sources, running)?;
         self.ledger
             .wrote(step, &changes, &tree)
             .map_err(|(path, source)| self.unreadable(step, path, source))?;
         // Files of the host may change while they are copied: then the key is not that of what was copied.
         let same = match (&step.action, search.content) {
             (Action::Copy(copy), Some(content)) => self.select(step, copy, k, sources)?.digest() == content,
-            _ => true,
+            // What a tool changed of the image stands in no layer: such a step runs in every build.
+            _ => image.is_empty(),
         };
         let keys = if same { search.claims.iter().map(Claim::key).collect() } else { Vec::new() };
         let learnt = learnt.zip(search.weak);
         let layer = self.commit(step, &tree, &changes, (keys, learnt), began)?;
+        Permission { rules: &self.request.policy, reporter: self.reporter }.changed(step.span, &image)?;
+        state.image.change(image, &self.stage.config);
         if same {
             search.claims.iter().for_each(|claim| claim.fulfil(layer));
         }
@@ -312,6 +318,7 @@ impl StageRunner<'_> {
                 changes: ChangeSet::default(),
                 tree: parked.open(&self.stage.name)?,
                 learnt: None,
+                image: Vec::new(),
             }),
             Action::Run(run) => self.run_step(step, run, parked, k, sources, running),
             Action::Copy(copy) => {
@@ -345,7 +352,7 @@ impl StageRunner<'_> {
         let (changes, tree) = tree
             .finish(self.times.rule(k, writer))
             .map_err(|error| BuildError::Tree { name: step.name.clone(), source: Box::new(error.into()) })?;
-        Ok(Acted { changes, tree, learnt: None })
+        Ok(Acted { changes, tree, learnt: None, image: Vec::new() })
     }
 
     /// Writes the layer, and then what leads to it.
@@ -485,15 +492,6 @@ impl StageRunner<'_> {
         sources: &mut dyn Sources,
         running: &Running,
     ) -> Result<Acted, BuildError> {
-        let host = wbuild_oci::Platform::host();
-        if (&self.stage.platform.os, &self.stage.platform.architecture) != (&host.os, &host.architecture) {
-            return Err(BuildError::Platform {
-                name: step.name.clone(),
-                span: step.span,
-                platform: self.stage.platform.to_string(),
-                host: host.to_string(),
-            });
-        }
         let tree = parked.open(&self.stage.name)?;
         let user = self.user_files(step, &tree)?.process(&run.user).map_err(|source| BuildError::Files {
             name: step.name.clone(),
@@ -527,9 +525,12 @@ impl StageRunner<'_> {
             shm_size: self.request.shm_size,
             policy: run::policy_of(&self.request.policy, self.stage, run),
             ledger: self.ledger,
+            stage: self.stage,
+            build_platform: &self.request.build_platform,
         };
         let known_user = format!("{:?}", context.user);
-        let Ran { changes, observed } = run::run(step, run, &context, running)?;
+        let Ran { changes, observed, image } =
+            run::run(step, run, &context, running).map_err(|error| self.of_platform(step, error))?;
         parked.remove_scratch(&name).map_err(|source| BuildError::Host {
             action: "remove",
             path: path.clone(),
@@ -538,7 +539,28 @@ impl StageRunner<'_> {
         let tree = parked.open(&self.stage.name)?;
         self.refuse_secrets(step, &changes, &tree, &mounted.secrets)?;
         let learnt = self.learn(step, run, observed, known_user, &tree)?;
-        Ok(Acted { changes, tree, learnt })
+        Ok(Acted { changes, tree, learnt, image })
+    }
+
+    /// In an image for another machine, WASI programs run; a native one that this machine cannot execute is told as what it is.
+    fn of_platform(&self, step: &Step, error: BuildError) -> BuildError {
+        let host = wbuild_oci::Platform::host();
+        let platform = &self.stage.platform;
+        let foreign = (&platform.os, &platform.architecture) != (&host.os, &host.architecture);
+        let BuildError::Engine { source, .. } = &error else { return error };
+        match &**source {
+            EngineError::Start { source, .. }
+                if foreign && source.raw_os_error() == Some(Errno::NOEXEC.raw_os_error()) =>
+            {
+                BuildError::Platform {
+                    name: step.name.clone(),
+                    span: step.span,
+                    platform: platform.to_string(),
+                    host: host.to_string(),
+                }
+            }
+            _ => error,
+        }
     }
 
     /// A file that a step changed cannot be read.

@@ -10,6 +10,8 @@ use wbuild_layer::{ChangeSet, RootPath};
 use wbuild_policy::Policy;
 use wbuild_rootfs::{JournalCheck, MtimeRule};
 
+use crate::{ImageChange, ToolContext};
+
 /// Everything an engine needs to run one RUN step.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct StepSpec {
@@ -29,6 +31,8 @@ pub struct StepSpec {
     pub mtimes: MtimeRule,
     /// What the step may do.
     pub policy: Policy,
+    /// What a wasm tool may ask about it.
+    pub tool: ToolContext,
     /// Compare the journal with full walks before and after (slow; the tests run with it).
     pub journal_check: JournalCheck,
     /// How much of what it does is recorded.
@@ -190,6 +194,8 @@ pub struct StepResult {
     pub notes: Vec<String>,
     /// What is known of its doings.
     pub record: StepRecord,
+    /// What its tools changed of the image, in order.
+    pub image: Vec<ImageChange>,
 }
 
 /// What is known of a step's doings beside its changes.

@@ -18,6 +18,7 @@ mod resolve;
 mod subject;
 #[cfg(test)]
 mod tests;
+mod tool;
 
 pub use audit::{AccessKind, Denial, Denials};
 pub use credentials::{Capabilities, Capability, CapabilitySet, Credentials, Ids};
@@ -38,6 +39,7 @@ pub use request::{
 pub use subject::{
     At, Base, Cwd, GuestPath, LastLink, NoViews, Subject, ViewKind, ViewNode, ViewPath, Views, Where,
 };
+pub use tool::{ImageChange, LARGEST_CHANGE, MOST_CHANGES, SecretPlace, ToolContext};
 pub use wbuild_layer::RootPath;
 pub use wbuild_policy::{Limit as PolicyLimit, Limits as PolicyLimits, Policy};
 pub use wbuild_rootfs::{

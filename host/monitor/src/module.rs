@@ -7,6 +7,8 @@ use std::os::fd::{BorrowedFd, OwnedFd};
 
 use serde::{Deserialize, Serialize};
 
+use crate::ToolContext;
+
 /// What a file that starts with `\0asm` holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum ModuleKind {
@@ -65,6 +67,10 @@ pub struct ModulePlan {
     pub prefix: Vec<Vec<u8>>,
     /// What it may have.
     pub rules: ModuleRules,
+    /// What it may ask about its step.
+    pub tool: ToolContext,
+    /// The descriptor of a component's channel to wbuild, for [`crate::ImageChange`].
+    pub channel: Option<u32>,
 }
 
 /// A module whose compiled code is wanted.

@@ -18,6 +18,7 @@ use wbuild_monitor::{
     StepResult, StepSpec,
 };
 
+use crate::channel::Changes;
 use crate::fences::Fences;
 use crate::modules;
 use crate::output::{Seen, Watched};
@@ -68,10 +69,12 @@ impl Engine for NativeEngine {
         };
         let (mut child, mut watched, asked) =
             self.start(spec).map_err(|error| broken("cannot start its supervisor", error))?;
-        std::thread::scope(|scope| {
+        let changes = Changes::default();
+        let mut result = std::thread::scope(|scope| {
             if let (Some(compiler), Some(socket)) = (&self.modules, asked) {
                 // It ends with the supervisor, which holds the other end.
-                scope.spawn(move || modules::serve(&socket, compiler.as_ref(), output, cancel));
+                let changes = &changes;
+                scope.spawn(move || modules::serve(&socket, compiler.as_ref(), output, cancel, changes));
             }
             let seen = watched.watch(output, cancel);
             if !matches!(seen, Ok(Seen::Answer(_))) {
@@ -88,7 +91,9 @@ impl Engine for NativeEngine {
                 }),
                 Seen::Answer(Some(outcome)) => settle(spec, outcome),
             }
-        })
+        })?;
+        result.image = changes.into_list();
+        Ok(result)
     }
 }
 
@@ -99,6 +104,7 @@ fn flooded(measured: u64) -> StepResult {
         exit: Exit::Signal(9),
         changes: Default::default(),
         notes: Vec::new(),
+        image: Vec::new(),
         record: StepRecord { reached, ..StepRecord::default() },
     }
 }
@@ -143,13 +149,10 @@ impl NativeEngine {
         let child = command.spawn()?;
         // The command holds the supervisor's end of the socket.
         drop(command);
-        let launch = Launch {
-            spec: spec.clone(),
-            strategy: self.choice(),
-            identity: identity(),
-            counts: self.accounting == Accounting::Counted,
-            fences: self.fences.clone(),
-        };
+        let fences = self.fences.clone();
+        let counts = self.accounting == Accounting::Counted;
+        let launch =
+            Launch { spec: spec.clone(), strategy: self.choice(), identity: identity(), counts, fences };
         let (asked, their_asking) = match self.modules {
             Some(_) => UnixStream::pair().map(|(ours, theirs)| (Some(ours), Some(theirs)))?,
             None => (None, None),

@@ -7,6 +7,7 @@
 
 #![forbid(unsafe_code)]
 
+mod channel;
 mod confine;
 mod engine;
 mod fences;

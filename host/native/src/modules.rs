@@ -12,11 +12,21 @@ use serde::{Deserialize, Serialize};
 use wbuild_broker::exec::CodeSource;
 use wbuild_monitor::{Cancel, Metered, ModuleCompiler, ModuleKind, ModuleRequest, OutputSink, Stream};
 
+use crate::channel::Changes;
 use crate::wire;
 
-/// A request; descriptors: the module, the socket for the answer.
+/// A request.
 #[derive(Debug, Serialize, Deserialize)]
-struct Ask {
+enum Ask {
+    /// Code; descriptors: the module, the socket for the answer.
+    Code(Wanted),
+    /// A component begins; descriptor: wbuild's end of its channel (channel.rs).
+    Channel,
+}
+
+/// A module whose code is wanted.
+#[derive(Debug, Serialize, Deserialize)]
+struct Wanted {
     kind: ModuleKind,
     metered: Metered,
     name: String,
@@ -33,6 +43,10 @@ impl Requests {
     pub(crate) fn over(socket: OwnedFd) -> Self {
         Self(Mutex::new(socket.into()))
     }
+
+    fn ask(&self, ask: &Ask, descriptors: &[BorrowedFd<'_>]) -> std::io::Result<()> {
+        wire::send(&self.0.lock().unwrap_or_else(PoisonError::into_inner), ask, descriptors)
+    }
 }
 
 impl CodeSource for Requests {
@@ -44,10 +58,9 @@ impl CodeSource for Requests {
         name: &str,
     ) -> std::io::Result<Result<OwnedFd, String>> {
         let (answer, theirs) = UnixStream::pair()?;
-        let ask = Ask { kind, metered, name: name.to_owned() };
-        let socket = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        wire::send(&socket, &ask, &[module, theirs.as_fd()])?;
-        drop((socket, theirs));
+        let ask = Ask::Code(Wanted { kind, metered, name: name.to_owned() });
+        self.ask(&ask, &[module, theirs.as_fd()])?;
+        drop(theirs);
         match wire::receive::<Answer>(&answer)? {
             Some((Ok(()), mut code)) => match code.pop() {
                 Some(code) => Ok(Ok(code)),
@@ -57,6 +70,12 @@ impl CodeSource for Requests {
             None => Err(std::io::Error::other("wbuild went away")),
         }
     }
+
+    fn channel(&self) -> std::io::Result<OwnedFd> {
+        let (ours, theirs) = UnixStream::pair()?;
+        self.ask(&Ask::Channel, &[theirs.as_fd()])?;
+        Ok(ours.into())
+    }
 }
 
 /// wbuild's half: answers until the supervisor is gone. Requests wait for each other no more than the compiler makes them.
@@ -65,17 +84,24 @@ pub(crate) fn serve(
     compiler: &dyn ModuleCompiler,
     output: &dyn OutputSink,
     cancel: &Cancel,
+    changes: &Changes,
 ) {
     std::thread::scope(|scope| {
-        while let Ok(Some((ask, descriptors))) = wire::receive::<Ask>(socket) {
-            let Ok([module, answer]) = <[OwnedFd; 2]>::try_from(descriptors) else { return };
-            scope.spawn(move || respond(&ask, &module, &answer.into(), compiler, output, cancel));
+        while let Ok(Some((ask, mut descriptors))) = wire::receive::<Ask>(socket) {
+            let Some(last) = descriptors.pop().map(UnixStream::from) else { return };
+            match ask {
+                Ask::Channel => drop(scope.spawn(move || changes.take(&last))),
+                Ask::Code(wanted) => {
+                    let Some(module) = descriptors.pop() else { return };
+                    scope.spawn(move || respond(&wanted, &module, &last, compiler, output, cancel));
+                }
+            }
         }
     });
 }
 
 fn respond(
-    ask: &Ask,
+    ask: &Wanted,
     module: &OwnedFd,
     answer: &UnixStream,
     compiler: &dyn ModuleCompiler,
@@ -131,7 +157,8 @@ mod tests {
     fn requests_are_answered_with_a_descriptor_or_a_reason_until_the_end() {
         let (ours, theirs) = UnixStream::pair().unwrap();
         std::thread::scope(|scope| {
-            let served = scope.spawn(|| serve(&ours, &Echo, &Silent, &Cancel::default()));
+            let served =
+                scope.spawn(|| serve(&ours, &Echo, &Silent, &Cancel::default(), &Changes::default()));
             let requests = Requests::over(theirs.into());
             let file = rustix::fs::memfd_create("module", rustix::fs::MemfdFlags::CLOEXEC).unwrap();
             rustix::io::write(&file, b"code").unwrap();

@@ -262,7 +262,13 @@ impl Running<'_> {
         for socket in &finished.sockets {
             notes.push(format!("the socket {socket} is not in the layer"));
         }
-        let result = StepResult { exit: reaped.exit.into(), changes: finished.changes, notes, record };
+        let result = StepResult {
+            exit: reaped.exit.into(),
+            changes: finished.changes,
+            notes,
+            record,
+            image: Vec::new(),
+        };
         Ok(Outcome::Done(Box::new(result)))
     }
 
@@ -345,7 +351,13 @@ impl Running<'_> {
 /// The result of a step whose first program policy denied: what a shell answers for a program that may not be run.
 fn denied_start(record: StepRecord, notes: Vec<String>) -> Outcome {
     let exit = wbuild_monitor::Exit::Code(126);
-    Outcome::Done(Box::new(StepResult { exit, changes: Default::default(), notes, record }))
+    Outcome::Done(Box::new(StepResult {
+        exit,
+        changes: Default::default(),
+        notes,
+        record,
+        image: Vec::new(),
+    }))
 }
 
 fn go(boot: &UnixStream) -> Result<(), Broken> {
@@ -414,7 +426,8 @@ fn assemble(
     if let Some(requests) = parts.modules {
         let engine = places.engine.try_clone().map_err(|error| told(&error))?;
         let rules = ModuleRules::default();
-        execs = execs.with_modules(Modules { engine, source: Box::new(requests), rules });
+        let tool = spec.tool.clone();
+        execs = execs.with_modules(Modules { engine, source: Box::new(requests), rules, tool });
     }
     #[expect(clippy::cast_possible_truncation, reason = "any 32 bits of a random number tell steps apart")]
     let id = StepId::new(random()? as u32);

@@ -139,6 +139,14 @@ pub(crate) fn send<T: Serialize>(
 pub(crate) fn receive<T: DeserializeOwned>(
     socket: &UnixStream,
 ) -> std::io::Result<Option<(T, Vec<OwnedFd>)>> {
+    receive_at_most(socket, MAX_LENGTH)
+}
+
+/// As [`receive`], from a sender that may be hostile: a longer message is an error.
+pub(crate) fn receive_at_most<T: DeserializeOwned>(
+    socket: &UnixStream,
+    most: usize,
+) -> std::io::Result<Option<(T, Vec<OwnedFd>)>> {
     let mut length = [0; 4];
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_DESCRIPTORS))];
     let mut control = RecvAncillaryBuffer::new(&mut space);
@@ -161,7 +169,7 @@ pub(crate) fn receive<T: DeserializeOwned>(
     let mut socket = socket;
     socket.read_exact(&mut length[got..])?;
     let length = u32::from_le_bytes(length) as usize;
-    if length > MAX_LENGTH {
+    if length > most {
         return Err(std::io::Error::other("message too long"));
     }
     let mut body = vec![0; length];

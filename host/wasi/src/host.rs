@@ -3,7 +3,7 @@
 use std::os::fd::OwnedFd;
 
 use wasmtime::ResourceLimiter;
-use wbuild_monitor::{Determinism, ModuleRules};
+use wbuild_monitor::{Determinism, ModuleRules, ToolContext};
 
 use crate::clock::Clock;
 use crate::names::{Cwd, Directory};
@@ -29,6 +29,8 @@ pub(crate) struct Started {
     pub(crate) arguments: Vec<Vec<u8>>,
     pub(crate) environment: Vec<Vec<u8>>,
     pub(crate) rules: ModuleRules,
+    /// What a component may ask about its step.
+    pub(crate) tool: ToolContext,
 }
 
 /// A module ended itself with this status.
@@ -170,6 +172,7 @@ mod tests {
             arguments: vec![],
             environment: environment.iter().map(|entry| entry.to_vec()).collect(),
             rules: ModuleRules::default(),
+            tool: ToolContext::default(),
         };
         assert_eq!(started(&[b"SOURCE_DATE_EPOCH=12"]).clock().wall().as_secs(), 12);
         assert_eq!(started(&[b"SOURCE_DATE_EPOCH=x"]).clock().wall().as_secs(), FROZEN);

@@ -61,7 +61,9 @@ fn component(engine: &wasmtime::Engine, component: &Component) -> Inspection {
     // wasi:sockets is there too: the standard libraries import it whether or not a tool uses it, and its calls are refused.
     let known =
         ["wasi:cli/", "wasi:clocks/", "wasi:filesystem/", "wasi:io/", "wasi:random/", "wasi:sockets/"];
-    let foreign = imports.iter().filter(|name| !known.iter().any(|prefix| name.starts_with(prefix)));
+    let step = |name: &str| name.starts_with("wbuild:step/") && name.contains("@0.1.");
+    let foreign =
+        imports.iter().filter(|name| !step(name) && !known.iter().any(|prefix| name.starts_with(prefix)));
     let mut obstacles: Vec<String> =
         foreign.map(|name| format!("nobody provides its import {name}")).collect();
     if !exports.iter().any(|name| name.starts_with("wasi:cli/run@0.2.")) {

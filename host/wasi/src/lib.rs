@@ -23,6 +23,7 @@ mod p1;
 mod p2;
 mod random;
 mod run;
+mod step;
 
 pub use code::CodeStore;
 pub use compiler::{COMPILER_ARGUMENT, CompileError, compiler_main};

@@ -61,9 +61,10 @@ fn start(plan: ModulePlan, voice: &Voice) -> i32 {
     let arguments = plan.prefix.into_iter().chain(arguments.skip(dropped)).collect();
     let environment =
         std::env::vars_os().map(|(name, value)| [name.as_bytes(), b"=", value.as_bytes()].concat()).collect();
-    let started = Started { arguments, environment, rules: plan.rules };
+    let started = Started { arguments, environment, rules: plan.rules, tool: plan.tool };
+    let channel = plan.channel.and_then(inherited);
     let code = match plan.code {
-        Ok(number) => i32::try_from(number).ok().and_then(|fd| wbuild_sys::process::inherited(fd).ok()),
+        Ok(number) => inherited(number),
         Err(reason) => {
             voice.say(&format!("{name}: {reason}"));
             return NOT_RUN;
@@ -77,7 +78,7 @@ fn start(plan: ModulePlan, voice: &Voice) -> i32 {
     let kind = plan.kind;
     let run = move || match kind {
         ModuleKind::Core => run_core(&started, code, [input, output, errors]),
-        ModuleKind::Component => p2::run(&started, code, [input, output, errors]),
+        ModuleKind::Component => p2::run(&started, code, [input, output, errors], channel),
     };
     // The main thread's stack is the limit of whoever started it.
     let thread = std::thread::Builder::new().name("module".into()).stack_size(engine::THREAD_STACK);
@@ -89,6 +90,11 @@ fn start(plan: ModulePlan, voice: &Voice) -> i32 {
             NOT_RUN
         }
     }
+}
+
+/// A descriptor that the broker put here.
+fn inherited(number: u32) -> Option<OwnedFd> {
+    i32::try_from(number).ok().and_then(|fd| wbuild_sys::process::inherited(fd).ok())
 }
 
 /// How a module ended, with what is to be said about a limit it met.

@@ -1,6 +1,6 @@
 //! The arguments of `cargo xtask`; each doc comment is the task's help.
 
-use crate::{bench, conformance, demo, docs, image, setup, suite, tidy};
+use crate::{bench, conformance, demo, docs, guest, image, setup, suite, tidy};
 use clap::{Parser, Subcommand};
 use std::path::PathBuf;
 
@@ -43,6 +43,8 @@ enum Task {
         #[arg(long)]
         quick: bool,
     },
+    /// Add the targets that tools are compiled for, and compile the template of one
+    WasmToolchain,
     /// Build wbuild's own image with wbuild itself and write it as an OCI layout
     Image {
         /// The directory of the OCI layout; created when it does not exist
@@ -69,6 +71,7 @@ impl Xtask {
             Task::Conformance(conformance) => conformance.run(),
             Task::Demo { quick: true } => demo::quick(),
             Task::Demo { quick: false } => demo::pod(),
+            Task::WasmToolchain => guest::toolchain(),
             Task::Image { dir } => image::run(&dir),
             Task::Bench { bench } => bench.run(),
         }

@@ -1,6 +1,6 @@
 //! The checks that are not tests: formatting, lints, tidy.
 
-use crate::{docs, process, tidy};
+use crate::{docs, guest, process, tidy};
 use anyhow::Result;
 
 /// A check and its name.
@@ -8,7 +8,13 @@ type Check = (&'static str, fn() -> Result<()>);
 
 /// A check's name and its result, in the order in which they ran; a failing one does not stop the others.
 pub(crate) fn all() -> Vec<(&'static str, Result<()>)> {
-    let checks: [Check; 4] = [("tidy", tidy::run), ("fmt", fmt), ("clippy", clippy), ("docs", docs::check)];
+    let checks: [Check; 5] = [
+        ("tidy", tidy::run),
+        ("fmt", fmt),
+        ("clippy", clippy),
+        ("docs", docs::check),
+        ("guest-sdk", guest::check),
+    ];
     checks
         .into_iter()
         .map(|(name, check)| {

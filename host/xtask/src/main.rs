@@ -13,6 +13,7 @@ mod check;
 mod conformance;
 mod demo;
 mod docs;
+mod guest;
 mod image;
 mod process;
 mod setup;

@@ -7,7 +7,7 @@
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::io::Errno;
-use wbuild_monitor::{Broken, Fault, Metered, ModuleKind, ModulePlan, ModuleRules};
+use wbuild_monitor::{Broken, Fault, Metered, ModuleKind, ModulePlan, ModuleRules, ToolContext};
 use wbuild_sys::notify::Inherit;
 
 use super::plan::{Plan, answer};
@@ -26,6 +26,12 @@ pub trait CodeSource: Send + Sync {
         metered: Metered,
         name: &str,
     ) -> std::io::Result<Result<OwnedFd, String>>;
+
+    /// A component's end of a new channel to wbuild.
+    ///
+    /// # Errors
+    /// The sandbox's failure.
+    fn channel(&self) -> std::io::Result<OwnedFd>;
 }
 
 /// How modules are run.
@@ -36,6 +42,8 @@ pub struct Modules {
     pub source: Box<dyn CodeSource>,
     /// What they may have.
     pub rules: ModuleRules,
+    /// What they may ask about their step.
+    pub tool: ToolContext,
 }
 
 /// Answers the engine that a process has become: its module's code, and what else it has to know.
@@ -61,7 +69,16 @@ pub(super) fn deliver(call: &mut Call<'_>, plan: Plan, kind: ModuleKind) -> Resu
         }
         Err(reason) => Err(reason),
     };
-    let plan = ModulePlan { code, kind, name: plan.name, prefix: plan.prefix, rules: modules.rules };
+    let channel = match kind {
+        ModuleKind::Core => None,
+        ModuleKind::Component => {
+            let broken = |error| Broken::new("cannot open the channel of a component", error);
+            let channel = modules.source.channel().map_err(broken)?;
+            Some(call.listener().add(call.notice().id, channel.as_fd(), Inherit::No)?)
+        }
+    };
+    let (rules, tool) = (modules.rules, modules.tool.clone());
+    let plan = ModulePlan { code, kind, name: plan.name, prefix: plan.prefix, rules, tool, channel };
     let bytes = postcard::to_stdvec(&plan)
         .map_err(|error| Broken::new("cannot write the plan of a module", std::io::Error::other(error)))?;
     answer(&bytes)

@@ -61,6 +61,10 @@ impl Engine for Script {
             }
             return Err(EngineError::Cancelled);
         }
+        if line == "foreign" {
+            let source = std::io::Error::from_raw_os_error(wbuild_monitor::Errno::NOEXEC.raw_os_error());
+            return Err(EngineError::Start { program: line, source });
+        }
         if line == "interrupt" {
             cancel.cancel();
             return Err(EngineError::Cancelled);
@@ -77,6 +81,7 @@ impl Engine for Script {
             changes,
             notes: vec!["a note".to_owned()],
             record: Default::default(),
+            image: Vec::new(),
         })
     }
 }
@@ -434,10 +439,19 @@ fn a_missing_source_is_told_with_its_line() {
 }
 
 #[test]
-fn a_step_for_another_machine_is_refused() {
+fn a_program_of_another_machine_is_told_as_that() {
     let bench = Bench::new();
-    let failed = bench.build_with("FROM --platform=linux/s390x scratch\nRUN one\n", Vec::new()).unwrap_err();
+    let run = |platform: &str, program: &str| {
+        let text = format!("FROM --platform={platform} scratch\nRUN {program}\n");
+        bench.build_with(&text, Vec::new())
+    };
+    let failed = run("linux/s390x", "foreign").unwrap_err();
     assert!(matches!(failed, BuildError::Platform { .. }), "{failed}");
+    let host = wbuild_oci::Platform::host().to_string();
+    let failed = run(&host, "foreign").unwrap_err();
+    assert!(matches!(failed, BuildError::Engine { .. }), "{failed}");
+    // A WASI program is of every machine.
+    run("linux/s390x", "one").unwrap();
 }
 
 #[test]

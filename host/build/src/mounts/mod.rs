@@ -18,7 +18,7 @@ use std::sync::Arc;
 
 use rustix::fs::{Mode, OFlags};
 use wbuild_layer::{RootPath, Timestamp};
-use wbuild_monitor::{Cancel, Mount, MountAccess, MountSource, MtimeRule, SecretBytes};
+use wbuild_monitor::{Cancel, Mount, MountAccess, MountSource, MtimeRule, SecretBytes, SecretPlace};
 use wbuild_plan::{
     CacheMount, FileAttributes, MountAccess as Planned, MountFrom, Presence, Run, RunMount, RunMountKind,
     SecretMount, Span, SshMount, Step,
@@ -39,6 +39,8 @@ pub(crate) struct Mounted {
     pub(crate) mounts: Vec<Mount>,
     /// `NAME=value`: secrets in the environment.
     pub(crate) env: Vec<Vec<u8>>,
+    /// Where the step finds each secret, by id.
+    pub(crate) places: Vec<(String, SecretPlace)>,
     /// What the step was given to know.
     pub(crate) secrets: Vec<Given>,
     caches: BTreeMap<CacheKey, InUse>,
@@ -174,6 +176,7 @@ impl Maker<'_, '_> {
                 return Err(self.refused(span, reason, Some("a name without = and a value without NUL")));
             }
             self.mounted.env.push([name.as_bytes(), b"=", content.0.as_slice()].concat());
+            self.mounted.places.push((secret.id.clone(), SecretPlace::Variable(name.clone())));
         }
         if let Some(target) = &secret.target {
             let FileAttributes { uid, gid, mode } = secret.attributes;
@@ -184,6 +187,7 @@ impl Maker<'_, '_> {
                 mode: mode.unwrap_or(0o400),
             };
             self.add(span, target, source, Planned::ReadOnly)?;
+            self.mounted.places.push((secret.id.clone(), SecretPlace::File(target.clone())));
         }
         if !self.mounted.secrets.iter().any(|given| given.id == secret.id) {
             self.mounted.secrets.push(Given { id: secret.id.clone(), content: content.clone() });

@@ -116,6 +116,7 @@ fn a_fork_storm_ends_when_it_is_cancelled() {
             hostname: "wbuild".into(),
         },
         mounts: vec![],
+        tool: Default::default(),
         resources: Default::default(),
         mtimes: MtimeRule::Keep,
         policy: Policy::default(),

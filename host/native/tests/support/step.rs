@@ -151,6 +151,7 @@ fn spec(tree: PathBuf, scratch: &Path, argv: Vec<String>) -> StepSpec {
             hostname: "wbuild".into(),
         },
         mounts: vec![],
+        tool: Default::default(),
         resources: Resources {
             network: match std::env::var("STEP_NETWORK").as_deref() {
                 Ok("none") => Network::None,

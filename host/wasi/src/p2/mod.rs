@@ -23,7 +23,8 @@ use crate::clock::{Clock, nanoseconds};
 use crate::host::{Exited, Growth, Started};
 use crate::random::Random;
 use crate::run::Ended;
-use crate::{engine, load};
+use crate::step::{Step, View};
+use crate::{engine, load, step};
 
 /// The host side of a component.
 pub(crate) struct Host {
@@ -32,6 +33,14 @@ pub(crate) struct Host {
     clock: Shared,
     random: Numbers,
     growth: Growth,
+    step: Step,
+}
+
+impl Host {
+    /// What `wbuild:step` works on.
+    pub(crate) fn step(&mut self) -> View<'_> {
+        View { step: &mut self.step, table: &mut self.table }
+    }
 }
 
 impl WasiView for Host {
@@ -126,12 +135,13 @@ fn link(linker: &mut Linker<Host>) -> wasmtime::Result<()> {
     linker.allow_shadowing(true);
     files::link(linker)?;
     timers::link(linker)?;
+    step::link(linker)?;
     random::add_to_linker::<Host, HasNumbers>(linker, |host| &mut host.random)?;
     insecure::add_to_linker::<Host, HasNumbers>(linker, |host| &mut host.random)?;
     insecure_seed::add_to_linker::<Host, HasNumbers>(linker, |host| &mut host.random)
 }
 
-fn host(started: &Started, [input, output, errors]: [OwnedFd; 3]) -> Host {
+fn host(started: &Started, [input, output, errors]: [OwnedFd; 3], channel: Option<OwnedFd>) -> Host {
     let clock = Shared(Arc::new(Mutex::new(started.clock())));
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     let mut builder = WasiCtx::builder();
@@ -147,6 +157,7 @@ fn host(started: &Started, [input, output, errors]: [OwnedFd; 3]) -> Host {
     if let Ok(cwd) = rustix::process::getcwd(Vec::new()) {
         builder.initial_cwd(text(cwd.as_bytes()));
     }
+    let step = Step::new(started.tool.clone(), channel, errors.try_clone().ok().map(File::from));
     builder.stdin(InputFile::new(File::from(input)));
     builder.stdout(OutputFile::new(File::from(output))).stderr(OutputFile::new(File::from(errors)));
     builder.wall_clock(clock.clone()).monotonic_clock(clock.clone());
@@ -156,17 +167,23 @@ fn host(started: &Started, [input, output, errors]: [OwnedFd; 3]) -> Host {
         clock,
         random: Numbers(started.random()),
         growth: Growth::new(started.rules.memory),
+        step,
     }
 }
 
 /// Runs a component.
-pub(crate) fn run(started: &Started, code: OwnedFd, streams: [OwnedFd; 3]) -> Ended {
+pub(crate) fn run(
+    started: &Started,
+    code: OwnedFd,
+    streams: [OwnedFd; 3],
+    channel: Option<OwnedFd>,
+) -> Ended {
     let prepared = || -> wasmtime::Result<_> {
         let engine: Engine = engine::engine(started.rules.metered())?;
         let component = load::component(&engine, code)?;
         let mut linker = Linker::new(&engine);
         link(&mut linker)?;
-        let mut store = Store::new(&engine, host(started, streams));
+        let mut store = Store::new(&engine, host(started, streams, channel));
         store.limiter(|host| &mut host.growth);
         if let Some(fuel) = started.rules.fuel {
             store.set_fuel(fuel)?;
@@ -180,7 +197,7 @@ pub(crate) fn run(started: &Started, code: OwnedFd, streams: [OwnedFd; 3]) -> En
     let run = |store: &mut Store<Host>| -> wasmtime::Result<i32> {
         let command = Command::instantiate(&mut *store, &component, &linker)?;
         match command.wasi_cli_run().call_run(&mut *store)? {
-            Ok(()) => Ok(0),
+            Ok(()) => Ok(store.data_mut().step().settle()),
             Err(()) => Ok(1),
         }
     };
