@@ -1,5 +1,4 @@
 //! The generated imports of `wit/step.wit`.
-#![allow(missing_docs, clippy::all, reason = "generated")]
 
 wit_bindgen::generate!({ path: "wit", world: "tool", generate_all });
 

@@ -1,4 +1,4 @@
-//! Build steps for [wbuild](https://docs.rs/wbuild-step) in Rust.
+//! Build steps for wbuild in Rust.
 //!
 //! A tool is an ordinary program: it reads its arguments by [`std::env::args`], its files by [`std::fs`], and prints. Compiled for
 //! `wasm32-wasip2` and copied into an image, it is a command that a `RUN` instruction executes, on any CPU, without a shell, in
@@ -34,7 +34,7 @@
 //!
 //! `fn main() -> wbuild_step::Result` prints the error in one line and exits with 1, which fails the step.
 
-#![forbid(unsafe_op_in_unsafe_fn)]
+#![forbid(unsafe_code)]
 #![warn(missing_docs)]
 
 pub mod context;

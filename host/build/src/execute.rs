@@ -7,7 +7,7 @@ use wbuild_dockerfile::Dockerfile;
 use wbuild_oci::{Descriptor, Platform};
 use wbuild_plan::{ContextKind, Request, Wanted};
 
-use crate::attest::{self, Facts, Predicate};
+use crate::attest::{self, Facts, Material, Predicate};
 use crate::cache::{Imported, NoCache, StepCache};
 use crate::epoch::Times;
 use crate::error::BuildError;
@@ -193,7 +193,7 @@ fn attested(
             wbuild_plan::RunNetwork::None => "none",
         },
         policy: evidence::used_policy(&request.policy),
-        materials: images.taken(),
+        materials: images.taken().into_iter().chain(request.materials.iter().map(Material::git)).collect(),
         steps: ledger.accounts(),
         started: evidence::time(began),
         finished: evidence::time(seconds_now()),

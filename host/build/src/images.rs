@@ -141,7 +141,7 @@ impl<'a> ImageSet<'a> {
             .collect()
     }
 
-    /// What the build took from outside: images and URLs by digest.
+    /// What the build took from outside: images and URLs by digest, repositories by commit.
     pub(crate) fn taken(&self) -> Vec<Material> {
         let image = |(request, resolved): (&ImageRequest, &Resolved)| {
             let name = resolved.remote.as_ref().map_or_else(|| request.name.clone(), ToString::to_string);
@@ -153,6 +153,7 @@ impl<'a> ImageSet<'a> {
             let done = done.lock().unwrap_or_else(PoisonError::into_inner);
             materials.extend(done.as_ref().map(|done| Material::url(url, done.digest)));
         }
+        materials.extend(self.materials().iter().map(Material::git));
         materials
     }
 

@@ -25,6 +25,5 @@ pub use limits::Limits;
 pub use remote::find;
 
 #[cfg(test)]
-#[expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 #[expect(clippy::disallowed_methods, reason = "a test makes repositories with git and std")]
 mod tests;

@@ -12,6 +12,7 @@ use wbuild_oci::{Digest, Platform, Reference};
 
 use super::{Provenance, ProvenanceMode};
 use crate::evidence::{AuditLine, StepAccount, UsedPolicy};
+use crate::request::GitMaterial;
 
 /// The type of the predicate.
 pub const PREDICATE_TYPE: &str = "https://slsa.dev/provenance/v1";
@@ -41,6 +42,12 @@ impl Material {
     /// What a URL gave.
     pub(crate) fn url(url: &str, digest: Digest) -> Self {
         Self { uri: without_credentials(url), digest: ("sha256".to_owned(), digest.hex()) }
+    }
+
+    /// A git commit, as BuildKit names it.
+    pub(crate) fn git(git: &GitMaterial) -> Self {
+        let algorithm = if git.commit.len() == 64 { "sha256" } else { "sha1" };
+        Self { uri: without_credentials(&git.source), digest: (algorithm.to_owned(), git.commit.clone()) }
     }
 }
 

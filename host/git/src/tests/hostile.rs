@@ -267,7 +267,8 @@ fn a_pack_that_is_cut_or_changed_is_never_a_checkout() {
     let bench = Bench::new(Version::Two);
     bench.repository("x", FILES);
     let id = bench.git("srv/x.git", &["rev-parse", "HEAD"]);
-    let spoils: [(&str, fn(&mut Vec<u8>)); 4] = [
+    type Spoil = fn(&mut Vec<u8>);
+    let spoils: [(&str, Spoil); 4] = [
         ("cut", |body| body.truncate(body.len() / 2)),
         ("cut at its end", |body| body.truncate(body.len() - 30)),
         ("a bit", |body| {

@@ -128,13 +128,13 @@ fn a_submodule_may_end_in_anything() {
 
 #[test]
 fn loopback_is_told_by_the_address_alone() {
-    for (url, is) in [
-        ("http://localhost:80/x.git", true),
-        ("http://127.1.2.3/x.git", true),
-        ("http://[::1]:8/x.git", true),
-        ("http://127.0.0.1.example.com/x.git", false),
-        ("http://example.com/x.git", false),
+    for (host, is) in [
+        ("localhost:80", true),
+        ("127.1.2.3", true),
+        ("[::1]:8", true),
+        ("127.0.0.1.example.com", false),
+        ("example.com", false),
     ] {
-        assert_eq!(parsed(url).is_loopback(), is, "{url}");
+        assert_eq!(parsed(&format!("http://{host}/x.git")).is_loopback(), is, "{host}");
     }
 }

@@ -13,6 +13,7 @@ const HOSTS: &[&str] = &[
     "example.org",
     "registry.example",
     "github.com",
+    "www.github.com",
     "kubernetes.io",
     "man7.org",
     "www.apache.org",
