@@ -392,7 +392,8 @@ fn a_stage_from_a_stage_continues_its_layers_and_counts() {
 fn a_stage_that_only_configures_makes_no_tree() {
     let bench = Bench::new();
     let built = bench.build("FROM scratch AS base\nENV A=1\nFROM base\nCMD [\"x\"]\nLABEL a=b\n");
-    assert!(bench.layers(&built).is_empty());
+    // As BuildKit: an image without files has a layer without entries.
+    assert_eq!(bench.layers(&built), [Vec::new()]);
     assert!(!bench.seen.0.lock().unwrap().iter().any(|line| line.contains("unpack")));
 }
 
