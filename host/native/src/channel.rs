@@ -18,18 +18,18 @@ impl Changes {
     /// Takes the changes of one component until it is gone, or says what was never a change.
     pub(crate) fn take(&self, socket: &UnixStream) {
         while let Ok(Some((change, _))) = wire::receive_at_most::<ImageChange>(socket, LARGEST_CHANGE) {
-            let answer = self.keep(change).map_err(str::to_owned);
+            let answer = self.keep(change);
             if wire::send::<Result<(), String>>(socket, &answer, &[]).is_err() {
                 return;
             }
         }
     }
 
-    fn keep(&self, change: ImageChange) -> Result<(), &'static str> {
+    fn keep(&self, change: ImageChange) -> Result<(), String> {
         change.check()?;
         let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if kept.len() == MOST_CHANGES {
-            return Err("the step has changed its image 1024 times already");
+            return Err(format!("the step has changed its image {MOST_CHANGES} times already"));
         }
         kept.push(change);
         Ok(())

@@ -415,8 +415,9 @@ fn clean(text: &str) -> String {
     parts.join("/")
 }
 
-/// `%20` and the like, where they make UTF-8.
-fn decoded(text: &str) -> String {
+/// A URL's `%20` and the like as what they stand for, where that is UTF-8; else the text as it is.
+#[must_use]
+pub fn decoded(text: &str) -> String {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();
     while let Some((first, after)) = rest.split_first() {

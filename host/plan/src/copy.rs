@@ -361,27 +361,11 @@ fn git(written: &str, word: &Word, flags: &mut Asked) -> Result<CopySource, Dock
     Ok(CopySource::Git(Box::new(source)))
 }
 
-// `%20` and the like, where they make UTF-8 that can be a name.
+// `%20` and the like, where they make what can be a name.
 fn percent_decoded(name: &str) -> String {
-    let mut bytes = Vec::with_capacity(name.len());
-    let mut rest = name.as_bytes();
-    while let Some((first, after)) = rest.split_first() {
-        let code = after.get(..2).and_then(|hex| u8::from_str_radix(std::str::from_utf8(hex).ok()?, 16).ok());
-        match (first, code) {
-            (b'%', Some(code)) => {
-                bytes.push(code);
-                rest = &after[2..];
-            }
-            _ => {
-                bytes.push(*first);
-                rest = after;
-            }
-        }
-    }
-    match String::from_utf8(bytes) {
-        Ok(text) if !text.contains(['/', '\0']) && !matches!(text.as_str(), "" | "." | "..") => text,
-        _ => name.to_owned(),
-    }
+    let text = wbuild_oci::git::decoded(name);
+    let is_name = !text.contains(['/', '\0']) && !matches!(text.as_str(), "" | "." | "..");
+    if is_name { text } else { name.to_owned() }
 }
 
 fn file(name: String, content: String, instruction: &Instruction) -> Result<CopySource, DockerfileError> {

@@ -9,13 +9,13 @@ use super::steps::{self, PACKAGES};
 use anyhow::{Context, Result};
 use std::collections::BTreeMap;
 use std::fs;
-use wbuild_tests::base::{self, Base};
-use wbuild_tests::command::{self, Outcome, command};
+use wbuild_tests::base::Base;
+use wbuild_tests::command::Outcome;
 use wbuild_tests::oracle::Chroot;
 use wbuild_tests::pod::Pod;
 use wbuild_tests::project::{Journal, Project};
 use wbuild_tests::session::Caller;
-use wbuild_tests::{guest, image, workspace};
+use wbuild_tests::{guest, image};
 
 /// What is prepared before, and what is measured.
 struct Case {
@@ -183,27 +183,11 @@ fn spread(mut values: Vec<f64>) -> Option<(f64, f64, f64)> {
 
 /// The tree of `bench steps` with git and `/calls`; kept in the cache.
 fn prepared() -> Result<Base> {
-    let from = steps::prepared()?;
-    let dir = workspace::cache("bench-sandbox")?;
-    let base = Base { layout: dir.join("layout"), tag: "latest", rootfs: Some(dir.join("rootfs")) };
-    let _lock = workspace::lock("bench-sandbox")?;
-    if dir.exists() {
-        return Ok(base);
-    }
-    let chroot = Chroot::copy_of(from.rootfs.as_deref().context("the tree of the step bench")?)?;
-    chroot.run("apt-get update && apt-get install -y --no-install-recommends git")?.success()?;
-    fs::copy(guest::program("calls")?, chroot.path().join("calls"))?;
-    let making = dir.with_extension("new");
-    if making.exists() {
-        fs::remove_dir_all(&making)?;
-    }
-    fs::create_dir(&making)?;
-    base::pack(&chroot.path(), &making.join("layout"), base.tag, &[])?;
-    let mut copy = command("cp", ["-a"]);
-    copy.arg(chroot.path()).arg(making.join("rootfs"));
-    command::run(copy)?.success()?;
-    fs::rename(&making, &dir)?;
-    Ok(base)
+    steps::kept("bench-sandbox", &steps::prepared()?, |chroot| {
+        chroot.run("apt-get update && apt-get install -y --no-install-recommends git")?.success()?;
+        fs::copy(guest::program("calls")?, chroot.path().join("calls"))?;
+        Ok(())
+    })
 }
 
 fn in_the_pod(base: &Base, script: &str) -> Result<Outcome> {

@@ -56,20 +56,28 @@ pub(super) fn run(rounds: &Rounds) -> Result<()> {
 
 /// The tree that all start from, with `/measure` and `/project` in it; kept in the cache.
 pub(super) fn prepared() -> Result<Base> {
-    let dir = workspace::cache("bench-steps")?;
+    kept("bench-steps", &base::debian()?, |chroot| {
+        let script = format!(
+            "apt-get update && apt-get install -y --no-install-recommends gcc make libc6-dev && \
+             apt-get install --reinstall --download-only -y {PACKAGES}"
+        );
+        chroot.run(&script)?.success()?;
+        project(&chroot.path().join("project"))?;
+        fs::copy(guest::program("measure")?, chroot.path().join("measure"))?;
+        Ok(())
+    })
+}
+
+/// A base that `make` made of a copy of `from`'s tree, in the cache under `name`.
+pub(super) fn kept(name: &str, from: &Base, make: impl FnOnce(&Chroot) -> Result<()>) -> Result<Base> {
+    let dir = workspace::cache(name)?;
     let base = Base { layout: dir.join("layout"), tag: "latest", rootfs: Some(dir.join("rootfs")) };
-    let _lock = workspace::lock("bench-steps")?;
+    let _lock = workspace::lock(name)?;
     if dir.exists() {
         return Ok(base);
     }
-    let chroot = Chroot::copy_of(base::debian()?.rootfs.as_deref().context("Debian's tree")?)?;
-    let script = format!(
-        "apt-get update && apt-get install -y --no-install-recommends gcc make libc6-dev && \
-         apt-get install --reinstall --download-only -y {PACKAGES}"
-    );
-    chroot.run(&script)?.success()?;
-    project(&chroot.path().join("project"))?;
-    fs::copy(guest::program("measure")?, chroot.path().join("measure"))?;
+    let chroot = Chroot::copy_of(from.rootfs.as_deref().context("a base without its tree")?)?;
+    make(&chroot)?;
     let making = dir.with_extension("new");
     if making.exists() {
         fs::remove_dir_all(&making)?;
