@@ -31,6 +31,8 @@ pub enum BuildError {
         exit: Exit,
         /// The last lines it printed.
         tail: Vec<String>,
+        /// Whether the disk that it wrote to was full then.
+        disk: Disk,
     },
     /// The process of a RUN step could not be started or watched.
     #[error("{name}")]
@@ -240,6 +242,15 @@ pub enum BuildError {
     /// The user interrupted, or another stage failed.
     #[error("interrupted")]
     Cancelled,
+}
+
+/// Whether there is room on the disk of a step's tree.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Disk {
+    /// There is, or the filesystem does not say.
+    HasRoom,
+    /// There is not.
+    Full,
 }
 
 /// Why files could not be put into a tree.

@@ -52,7 +52,7 @@ pub use check::{Checked, check, outline, targets};
 pub use commit::CommitError;
 pub use compare::{Difference, Place, compare};
 pub use deliver::Delivery;
-pub use error::{BuildError, FilesError, Ignored};
+pub use error::{BuildError, Disk, FilesError, Ignored};
 pub use evidence::{
     AccountedDenial, Audit, AuditLine, Auditing, Executed, FileSet, Files as AccountedFiles, Host,
     ListedFile, Rule, StepAccount, StepExit, StepLimit, UsedPolicy, Written, policy_digest,

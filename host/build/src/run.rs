@@ -18,7 +18,7 @@ use wbuild_plan::{Run, RunMountKind, RunNetwork, Stage, Step};
 use wbuild_policy::{Mode, Policy, Ruleset, StepName};
 use wbuild_rootfs::Owner;
 
-use crate::error::BuildError;
+use crate::error::{BuildError, Disk};
 use crate::evidence::Ledger;
 use crate::mounts::Mounted;
 use crate::mounts::secrets::Masked;
@@ -28,6 +28,9 @@ use crate::users::ProcessUser;
 /// The host name of every step unless the build argument BUILDKIT_SANDBOX_HOSTNAME gives another: it may end in files, so
 /// it is the same everywhere.
 pub const HOSTNAME: &str = "wbuild";
+
+/// A disk with less room than this, in bytes, is full: what failed may have been larger.
+const LEAST_ROOM: u64 = 128 << 10;
 
 /// What a step runs with that is not in the plan.
 pub(crate) struct RunContext<'a> {
@@ -114,9 +117,23 @@ pub(crate) fn run(
         }
         exit if denials.list.is_empty() || context.policy.mode() == Mode::Audit => {
             tell(&denials, context.policy.mode(), running);
-            Err(BuildError::Step { name, span, exit, tail })
+            let disk = disk(context.tree);
+            Err(BuildError::Step { name, span, exit, tail, disk })
         }
         exit => Err(BuildError::StepDenied { name, span, exit, denials: Box::new(denials), tail }),
+    }
+}
+
+/// Whether a program that failed may have failed for want of room: what it printed need not say so.
+fn disk(tree: &Path) -> Disk {
+    match rustix::fs::statvfs(tree) {
+        Ok(at)
+            if at.f_bavail.saturating_mul(at.f_frsize) < LEAST_ROOM
+                || (at.f_files > 0 && at.f_favail == 0) =>
+        {
+            Disk::Full
+        }
+        _ => Disk::HasRoom,
     }
 }
 

@@ -7,6 +7,11 @@ use std::io::{self, Write};
 use crate::exit::Exit;
 use crate::terminal::{Paint, Style};
 
+/// ENOSPC and EDQUOT, as the errors of the standard library and of rustix end.
+const FULL: [&str; 2] = ["(os error 28)", "(os error 122)"];
+const DISK_HINT: &str = "the disk is full: make room and try again; `wbuild cache prune` removes what earlier builds left in \
+                         the store, --root DIR puts the store on another disk";
+
 /// A failure, ready to be shown; boxed, because it travels through every `?`.
 #[derive(Debug)]
 pub(crate) struct Failure(Box<Report>);
@@ -106,6 +111,27 @@ impl Failure {
                 self.causes.push(text);
             }
             source = error.source();
+        }
+        self
+    }
+
+    /// Whatever could not be written because a disk is full ends in one way: exit 8, and what to do. The system's answer stands
+    /// at the end of a sentence, wherever it came from: a step's supervisor is another process, whose causes are text.
+    #[must_use]
+    pub(crate) fn weighed(mut self) -> Self {
+        let full = |text: &String| FULL.iter().any(|answer| text.ends_with(answer));
+        if full(&self.message) || self.causes.iter().any(full) {
+            self = self.disk_is_full();
+        }
+        self
+    }
+
+    /// Exit 8 and what to do about a full disk.
+    #[must_use]
+    pub(crate) fn disk_is_full(mut self) -> Self {
+        self.exit = Exit::Host;
+        if !self.hints.iter().any(|hint| hint == DISK_HINT) {
+            self.hints.push(DISK_HINT.to_owned());
         }
         self
     }
@@ -221,6 +247,21 @@ mod tests {
         let failure = Failure::from_error(Exit::Internal, &Outer { source: Inner });
         assert_eq!(failure.message, "cannot read: no such file");
         assert!(failure.causes.is_empty());
+    }
+
+    #[test]
+    fn a_full_disk_is_one_exit_code_and_one_hint() {
+        let full = std::io::Error::from_raw_os_error(28);
+        let failure = Failure::from_error(Exit::Usage, &full).weighed().disk_is_full();
+        assert_eq!((failure.exit, failure.hints.len()), (Exit::Host, 1));
+        assert!(shown(&failure).contains("hint: the disk is full: make room"), "{}", shown(&failure));
+        let step = Failure::new(Exit::Step, "x").because(Some(&full)).weighed();
+        assert_eq!(step.exit, Exit::Host);
+        let other = Failure::from_error(Exit::Usage, &std::io::Error::from_raw_os_error(13)).weighed();
+        assert_eq!((other.exit, other.hints.len()), (Exit::Usage, 0));
+        // A name that a stranger chose is no answer of the system's.
+        let name = Failure::new(Exit::Step, "cannot read \"x (os error 28)\"").weighed();
+        assert_eq!(name.exit, Exit::Step);
     }
 
     #[test]

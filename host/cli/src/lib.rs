@@ -65,6 +65,7 @@ pub fn main() -> ExitCode {
     match result {
         Ok(()) => Exit::Ok.into(),
         Err(failure) => {
+            let failure = failure.weighed();
             // A pipe that nobody reads has no reader for a message either.
             if failure.exit != Exit::Ok {
                 let paint = Paint::for_stderr(&environment);

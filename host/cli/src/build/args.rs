@@ -29,7 +29,7 @@ Examples:
 
 Exit codes:
   0 done   1 a step failed   2 usage   3 Dockerfile   4 policy   5 limit
-  6 the registry refused   7 network, worth retrying   8 the host lacks something
+  6 the registry refused   7 network, worth retrying   8 the host lacks something, or its disk is full
   70 a defect of wbuild   130 interrupted";
 
 /// Build an image from a Dockerfile

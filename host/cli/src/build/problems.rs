@@ -2,7 +2,7 @@
 
 use std::error::Error as _;
 
-use wbuild_build::{BuildError, Errno, FilesError, Ignored, MaterialiseError, ReadError, TreeError};
+use wbuild_build::{BuildError, Disk, Errno, FilesError, Ignored, MaterialiseError, ReadError, TreeError};
 use wbuild_dockerfile::{DockerfileError, Span};
 use wbuild_monitor::EngineError;
 use wbuild_store::{ErrorClass, RemoteError};
@@ -16,13 +16,13 @@ pub(crate) fn failure(error: &BuildError, source: &Source) -> Failure {
     let at = |span: &Span| place(source, *span);
     match error {
         BuildError::Dockerfile(wrong) => dockerfile(wrong, source),
-        BuildError::Step { span, tail, .. } => {
+        BuildError::Step { span, tail, disk, .. } => {
             let mut failure = Failure::new(Exit::Step, error.to_string()).at(at(span));
             if !tail.is_empty() {
                 let heading = "the last lines it printed".to_owned();
                 failure.excerpt = Some(Excerpt { heading, lines: tail.clone() });
             }
-            failure
+            if *disk == Disk::Full { failure.disk_is_full() } else { failure }
         }
         BuildError::Engine { span, source: engine, .. } => {
             let exit = match &**engine {
@@ -223,6 +223,7 @@ mod tests {
             span: span((2, 1), (3, 4)),
             exit: wbuild_monitor::Exit::Code(7),
             tail: vec!["boom".to_owned()],
+            disk: Disk::HasRoom,
         };
         let failure = failure(&error, &source());
         assert_eq!(failure.exit, Exit::Step);
