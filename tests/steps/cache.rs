@@ -3,7 +3,12 @@
 //! Each scenario builds a project, changes it, and builds it again in the same store; what comes out is compared with a build of the changed
 //! project without the cache, whatever the cache did. Both tables use one project (`PROJECT`).
 
+mod exchange;
+mod fleet;
+mod inputs;
 mod random;
+mod rules;
+mod taints;
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
@@ -14,6 +19,7 @@ use wbuild_tests::command::Outcome;
 use wbuild_tests::layout::Image;
 use wbuild_tests::project::Project;
 use wbuild_tests::session::{Caller, Session};
+use wbuild_tests::workspace;
 
 /// One change of the project.
 #[derive(Clone, Copy, Debug)]
@@ -30,8 +36,8 @@ enum Edit {
 }
 use Edit::{Argument, Dir, Dockerfile, Link, Mode, Remove, Write};
 
-/// The instructions from `COPY` on, and what changes.
-type Scenario = (&'static str, &'static [Edit]);
+/// What it is about, the instructions from `COPY` on, and what changes.
+type Scenario = (&'static str, &'static str, &'static [Edit]);
 
 const PROJECT: [(&str, &str); 10] = [
     ("README", "read me\n"),
@@ -52,127 +58,150 @@ const RECASED: &[Edit] = &[Write("README", "READ ME\n")];
 const MAIN: &[Edit] = &[Write("main.c", "int main(void);\n")];
 
 /// Each has to run again.
-const RERUN: [Scenario; 62] = [
-    ("RUN cat main.c", MAIN),
-    ("RUN cat main.c > /out", &[Write("main.c", "int Main;\n")]),
-    ("RUN stat -c %a main.c", &[Mode("main.c", 0o600)]),
-    ("RUN stat -c %s README", README),
-    ("RUN test ! -x bin/tool || echo x > /out", &[Mode("bin/tool", 0o644)]),
-    ("RUN stat -c %a lib", &[Mode("lib", 0o700)]),
-    ("RUN test -e missing || echo none > /out", &[Write("missing", "")]),
-    ("RUN cat missing > /out || true", &[Write("missing", "x")]),
-    ("RUN cat not/there/at/all > /out || true", &[Write("not/there/at/all", "x")]),
-    ("RUN ls lib > /out", &[Write("lib/new", "")]),
-    ("RUN ls lib > /out", &[Remove("lib/b.txt")]),
-    ("RUN echo lib/* > /out", &[Write("lib/new", "")]),
-    ("RUN find . | sort > /out", &[Write("lib/sub/new", "")]),
-    ("RUN ls -d */ > /out", &[Dir("another")]),
-    ("RUN cat link > /out", &[Link("link", "README")]),
-    ("RUN readlink link > /out", &[Link("link", "README")]),
-    ("RUN cat link > /out", MAIN),
-    ("RUN cat dirlink/a.txt > /out || true", &[Link("dirlink", "lib/sub")]),
-    ("RUN cd dirlink && cat a.txt > /out || true", &[Link("dirlink", "bin")]),
-    ("RUN cat dirlink/sub/../a.txt > /out", &[Write("lib/a.txt", "a\n")]),
+const RERUN: [Scenario; 66] = [
+    ("content", "RUN cat main.c", MAIN),
+    ("content", "RUN cat main.c > /out", &[Write("main.c", "int Main;\n")]),
+    ("mode", "RUN stat -c %a main.c", &[Mode("main.c", 0o600)]),
+    ("size", "RUN stat -c %s README", README),
+    ("mode", "RUN test ! -x bin/tool || echo x > /out", &[Mode("bin/tool", 0o644)]),
+    ("mode", "RUN stat -c %a lib", &[Mode("lib", 0o700)]),
+    ("absent file appears", "RUN test -e missing || echo none > /out", &[Write("missing", "")]),
+    ("absent file appears", "RUN cat missing > /out || true", &[Write("missing", "x")]),
+    ("absent file appears", "RUN cat not/there/at/all > /out || true", &[Write("not/there/at/all", "x")]),
+    ("entry of a listed directory", "RUN ls lib > /out", &[Write("lib/new", "")]),
+    ("entry of a listed directory", "RUN ls lib > /out", &[Remove("lib/b.txt")]),
+    ("entry of a listed directory", "RUN echo lib/* > /out", &[Write("lib/new", "")]),
+    ("entry of a listed directory", "RUN find . | sort > /out", &[Write("lib/sub/new", "")]),
+    ("entry of a listed directory", "RUN ls -d */ > /out", &[Dir("another")]),
+    ("symlink retargeted", "RUN cat link > /out", &[Link("link", "README")]),
+    ("symlink retargeted", "RUN readlink link > /out", &[Link("link", "README")]),
+    ("content", "RUN cat link > /out", MAIN),
+    ("symlink retargeted", "RUN cat dirlink/a.txt > /out || true", &[Link("dirlink", "lib/sub")]),
+    ("symlink retargeted", "RUN cd dirlink && cat a.txt > /out || true", &[Link("dirlink", "bin")]),
+    ("content", "RUN cat dirlink/sub/../a.txt > /out", &[Write("lib/a.txt", "a\n")]),
     (
+        "new file earlier on PATH",
         "RUN PATH=/src/first:/src/bin:$PATH tool > /out",
         &[Write("first/tool", "#!/bin/sh\necho first\n"), Mode("first/tool", 0o755)],
     ),
-    ("RUN bin/tool > /out", &[Write("bin/tool", "#!/bin/sh\necho other\n")]),
-    ("RUN sh bin/tool > /out", &[Write("bin/tool", "#!/bin/sh\necho other\n")]),
-    ("RUN bin/script > /out", &[Link("sh", "/bin/ash")]),
-    ("RUN cp main.c /out", MAIN),
-    ("RUN mv main.c moved", MAIN),
-    ("RUN chmod 600 main.c", MAIN),
-    ("RUN chown 1 main.c", MAIN),
-    ("RUN touch main.c", MAIN),
-    ("RUN ln main.c hard", MAIN),
-    ("RUN echo more >> main.c", MAIN),
-    ("RUN mv lib moved", &[Write("lib/sub/c.txt", "c\n")]),
-    ("RUN mv lib moved", &[Write("lib/new", "")]),
-    ("RUN mv lib moved", &[Mode("lib/sub/c.txt", 0o600)]),
-    ("RUN rm -r lib", &[Write("lib/new", "")]),
-    ("RUN rmdir empty 2> /dev/null || echo full > /out", &[Write("empty/file", "")]),
-    ("RUN mkdir made 2> /dev/null || echo there > /out", &[Dir("made")]),
-    ("RUN touch new", &[Write("new", "new\n")]),
-    ("RUN set -C; echo x > new || true", &[Write("new", "new\n")]),
-    ("RUN ln -s x new || true", &[Write("new", "new\n")]),
-    ("RUN tar cf - . | wc -c > /out", README),
-    ("RUN grep -r me . | sort > /out", README),
-    ("RUN find . -type f -exec cat {} + | sort > /out", README),
-    ("RUN . ./conf && echo $key > /out", &[Write("conf", "key=other\n")]),
-    ("RUN cat main.c && : > main.c", MAIN),
-    ("RUN sed -i s/main/Main/ main.c", MAIN),
-    ("RUN cat main.c > /out || true", &[Remove("main.c"), Dir("main.c"), Write("main.c/x", "")]),
-    ("RUN cat ../src/./main.c > /out", MAIN),
-    ("RUN cd lib/sub && cat ../a.txt > /out", &[Write("lib/a.txt", "a\n")]),
-    ("RUN xargs cat < list > /out", MAIN),
-    ("RUN ln -s main.c own && cat own > /out", MAIN),
-    ("RUN ln -s link own && cat own > /out", &[Link("link", "README")]),
-    ("RUN cat /proc/self/cwd/main.c > /out", MAIN),
-    ("RUN exec 3< main.c; cat /proc/self/fd/3 > /out", MAIN),
-    ("USER 5\nRUN cat lib/a.txt || true", &[Mode("lib", 0o700)]),
-    ("COPY passwd /etc/passwd\nUSER u\nRUN id", &[Write("passwd", "u:x:8:8::/:/bin/sh\n")]),
-    ("RUN --mount=type=secret,id=s,required=false true", README),
-    ("RUN --mount=type=cache,target=/c ls /c", README),
-    ("RUN echo one > /e\nRUN cat /e", &[Dockerfile("one", "two")]),
-    ("RUN stat -c %u main.c", &[Dockerfile("COPY .", "COPY --chown=5 .")]),
-    ("ARG A\nRUN echo $A", &[Argument("--build-arg", "A=1"), Write("README", "")]),
-    ("RUN cat /etc/hosts > /out", &[Argument("--add-host", "there:192.0.2.1"), Write("README", "")]),
+    ("program", "RUN bin/tool > /out", &[Write("bin/tool", "#!/bin/sh\necho other\n")]),
+    ("program", "RUN sh bin/tool > /out", &[Write("bin/tool", "#!/bin/sh\necho other\n")]),
+    ("interpreter", "RUN bin/script > /out", &[Link("sh", "/bin/ash")]),
+    ("content", "RUN cp main.c /out", MAIN),
+    ("enters the layer unread", "RUN mv main.c moved", MAIN),
+    ("enters the layer unread", "RUN chmod 600 main.c", MAIN),
+    ("enters the layer unread", "RUN chown 1 main.c", MAIN),
+    ("enters the layer unread", "RUN touch main.c", MAIN),
+    ("enters the layer unread", "RUN ln main.c hard", MAIN),
+    ("enters the layer unread", "RUN echo more >> main.c", MAIN),
+    ("enters the layer unread", "RUN mv lib moved", &[Write("lib/sub/c.txt", "c\n")]),
+    ("enters the layer unread", "RUN mv lib moved", &[Write("lib/new", "")]),
+    ("enters the layer unread", "RUN mv lib moved", &[Mode("lib/sub/c.txt", 0o600)]),
+    ("entry of a listed directory", "RUN rm -r lib", &[Write("lib/new", "")]),
+    (
+        "entry of a listed directory",
+        "RUN rmdir empty 2> /dev/null || echo full > /out",
+        &[Write("empty/file", "")],
+    ),
+    ("absent file appears", "RUN mkdir made 2> /dev/null || echo there > /out", &[Dir("made")]),
+    ("absent file appears", "RUN touch new", &[Write("new", "new\n")]),
+    ("absent file appears", "RUN set -C; echo x > new || true", &[Write("new", "new\n")]),
+    ("absent file appears", "RUN ln -s x new || true", &[Write("new", "new\n")]),
+    ("whole tree", "RUN tar cf - . | wc -c > /out", README),
+    ("whole tree", "RUN grep -r me . | sort > /out", README),
+    ("whole tree", "RUN find . -type f -exec cat {} + | sort > /out", README),
+    ("content", "RUN . ./conf && echo $key > /out", &[Write("conf", "key=other\n")]),
+    ("content", "RUN cat main.c && : > main.c", MAIN),
+    ("content", "RUN sed -i s/main/Main/ main.c", MAIN),
+    ("kind", "RUN cat main.c > /out || true", &[Remove("main.c"), Dir("main.c"), Write("main.c/x", "")]),
+    ("content", "RUN cat ../src/./main.c > /out", MAIN),
+    ("content", "RUN cd lib/sub && cat ../a.txt > /out", &[Write("lib/a.txt", "a\n")]),
+    ("content", "RUN xargs cat < list > /out", MAIN),
+    ("content", "RUN ln -s main.c own && cat own > /out", MAIN),
+    ("symlink retargeted", "RUN ln -s link own && cat own > /out", &[Link("link", "README")]),
+    ("content by /proc", "RUN cat /proc/self/cwd/main.c > /out", MAIN),
+    ("content by /proc", "RUN exec 3< main.c; cat /proc/self/fd/3 > /out", MAIN),
+    ("mode", "USER 5\nRUN cat lib/a.txt || true", &[Mode("lib", 0o700)]),
+    ("user", "COPY passwd /etc/passwd\nUSER u\nRUN id", &[Write("passwd", "u:x:8:8::/:/bin/sh\n")]),
+    ("secret", "RUN --mount=type=secret,id=s,required=false true", README),
+    ("cache mount", "RUN --mount=type=cache,target=/c ls /c", README),
+    ("layer below", "RUN echo one > /e\nRUN cat /e", &[Dockerfile("one", "two")]),
+    ("owner", "RUN stat -c %u main.c", &[Dockerfile("COPY .", "COPY --chown=5 .")]),
+    ("build argument", "ARG A\nRUN echo $A", &[Argument("--build-arg", "A=1"), Write("README", "")]),
+    ("environment", "ENV V=1\nRUN echo $V > /out", &[Dockerfile("V=1", "V=2")]),
+    ("environment", "RUN echo $W > /out", &[Dockerfile("WORKDIR", "ENV W=1\nWORKDIR")]),
+    ("content", "RUN --mount=source=lib,target=/m cat /m/../src/main.c > /out", MAIN),
+    ("policy", "RUN cat main.c > /out", &[Argument("--policy", "ci"), Write("README", "read me again\n")]),
+    (
+        "--add-host",
+        "RUN cat /etc/hosts > /out",
+        &[Argument("--add-host", "there:192.0.2.1"), Write("README", "")],
+    ),
 ];
 
 /// None has to.
 const KEPT: [Scenario; 48] = [
-    ("RUN cat main.c > /out", README),
-    ("RUN ls lib > /out", README),
-    ("RUN stat -c %a:%s main.c > /out", README),
-    ("RUN bin/tool > /out", README),
-    ("RUN sh bin/tool | cat > /out", &[Mode("README", 0o600)]),
-    ("RUN cat main.c > /out", &[Write("lib/new", "")]),
-    ("RUN cat main.c > /out || true", &[Remove("lib/b.txt")]),
-    ("RUN cat main.c > /out", &[Dir("another")]),
-    ("RUN cat lib/a.txt > /out", &[Write("lib/b.txt", "b\n")]),
-    ("RUN ls lib > /out", &[Write("lib/a.txt", "a\n")]),
-    ("RUN ls lib > /out", &[Write("lib/sub/new", "")]),
-    ("RUN echo lib/* > /out", &[Write("lib/a.txt", "longer\n")]),
-    ("RUN echo hi > /out", README),
-    ("RUN echo hi > README", README),
-    ("RUN rm README", RECASED),
-    ("RUN rm -f missing", README),
-    ("RUN rm -r lib", &[Write("lib/a.txt", "a\n")]),
-    ("RUN mv main.c moved", README),
-    ("RUN mv main.c README", RECASED),
-    ("RUN cp main.c copied", README),
-    ("RUN mkdir -p a/b/c && echo x > a/b/c/x", README),
-    ("RUN cat link > /out", README),
-    ("RUN readlink link > /out", MAIN),
-    ("RUN test -e main.c && echo there > /out", &[Write("main.c", "int Main;\n")]),
-    ("RUN cd lib && pwd > /out", &[Write("lib/new", "")]),
-    ("RUN touch new", README),
-    ("RUN chmod 600 main.c", README),
-    ("RUN chown -R 7 lib", README),
-    ("RUN ln main.c hard", README),
-    ("RUN ln -s main.c own && cat own > /out", README),
-    ("RUN PATH=/src/first:/src/bin:$PATH tool > /out", &[Write("first/other", "")]),
-    ("RUN bin/script > /out", README),
-    ("RUN . ./conf && echo $key > /out", &[Mode("README", 0o755)]),
-    ("RUN find lib -type f -exec cat {} + | sort > /out", README),
-    ("RUN tar cf - lib | wc -c > /out", README),
-    ("RUN test ! -e missing && echo none > /out", &[Write("other", "")]),
-    ("USER 5\nRUN cat lib/a.txt > /tmp/out", README),
-    ("RUN mv lib moved && mv moved lib", README),
-    ("RUN sed -i s/key/KEY/ conf", README),
-    ("RUN <<end\ncat main.c > /out\nend", README),
-    ("RUN --network=none cat main.c > /out", README),
-    ("RUN echo one > /e\nRUN cat main.c > /out", &[Dockerfile("one", "two")]),
-    ("RUN --mount=source=lib,target=/m cat /m/a.txt > /out", README),
-    ("RUN --mount=type=tmpfs,target=/m echo x > /m/x && cp /m/x /out", README),
+    ("something not looked at", "RUN cat main.c > /out", README),
+    ("something not looked at", "RUN ls lib > /out", README),
+    ("something not looked at", "RUN stat -c %a:%s main.c > /out", README),
+    ("something not looked at", "RUN bin/tool > /out", README),
+    ("mode of another file", "RUN sh bin/tool | cat > /out", &[Mode("README", 0o600)]),
+    ("something not looked at", "RUN cat main.c > /out", &[Write("lib/new", "")]),
+    ("something not looked at", "RUN cat main.c > /out || true", &[Remove("lib/b.txt")]),
+    ("something not looked at", "RUN cat main.c > /out", &[Dir("another")]),
+    ("something not looked at", "RUN cat lib/a.txt > /out", &[Write("lib/b.txt", "b\n")]),
+    ("content where names were asked", "RUN ls lib > /out", &[Write("lib/a.txt", "a\n")]),
+    ("content where names were asked", "RUN ls lib > /out", &[Write("lib/sub/new", "")]),
+    ("content where names were asked", "RUN echo lib/* > /out", &[Write("lib/a.txt", "longer\n")]),
+    ("something not looked at", "RUN echo hi > /out", README),
+    ("overwritten unread", "RUN echo hi > README", README),
+    ("removed unread", "RUN rm README", RECASED),
+    ("something not looked at", "RUN rm -f missing", README),
+    ("removed unread", "RUN rm -r lib", &[Write("lib/a.txt", "a\n")]),
+    ("something not looked at", "RUN mv main.c moved", README),
+    ("overwritten unread", "RUN mv main.c README", RECASED),
+    ("something not looked at", "RUN cp main.c copied", README),
+    ("something not looked at", "RUN mkdir -p a/b/c && echo x > a/b/c/x", README),
+    ("something not looked at", "RUN cat link > /out", README),
+    ("content of what a link names", "RUN readlink link > /out", MAIN),
     (
+        "content where existence was asked",
+        "RUN test -e main.c && echo there > /out",
+        &[Write("main.c", "int Main;\n")],
+    ),
+    ("entry of a directory not listed", "RUN cd lib && pwd > /out", &[Write("lib/new", "")]),
+    ("something not looked at", "RUN touch new", README),
+    ("something not looked at", "RUN chmod 600 main.c", README),
+    ("something not looked at", "RUN chown -R 7 lib", README),
+    ("something not looked at", "RUN ln main.c hard", README),
+    ("something not looked at", "RUN ln -s main.c own && cat own > /out", README),
+    ("another name on PATH", "RUN PATH=/src/first:/src/bin:$PATH tool > /out", &[Write("first/other", "")]),
+    ("something not looked at", "RUN bin/script > /out", README),
+    ("mode of another file", "RUN . ./conf && echo $key > /out", &[Mode("README", 0o755)]),
+    ("something not looked at", "RUN find lib -type f -exec cat {} + | sort > /out", README),
+    ("something not looked at", "RUN tar cf - lib | wc -c > /out", README),
+    ("another absence", "RUN test ! -e missing && echo none > /out", &[Write("other", "")]),
+    ("something not looked at", "USER 5\nRUN cat lib/a.txt > /tmp/out", README),
+    ("something not looked at", "RUN mv lib moved && mv moved lib", README),
+    ("something not looked at", "RUN sed -i s/key/KEY/ conf", README),
+    ("something not looked at", "RUN <<end\ncat main.c > /out\nend", README),
+    ("something not looked at", "RUN --network=none cat main.c > /out", README),
+    ("layer below, other file", "RUN echo one > /e\nRUN cat main.c > /out", &[Dockerfile("one", "two")]),
+    ("mount in the key", "RUN --mount=source=lib,target=/m cat /m/a.txt > /out", README),
+    ("mount in the key", "RUN --mount=type=tmpfs,target=/m echo x > /m/x && cp /m/x /out", README),
+    (
+        "chance and machine",
         "RUN cat /proc/cpuinfo /proc/self/status > /dev/null; head -c 4 /dev/urandom > /dev/null; echo x > /out",
         README,
     ),
-    ("RUN cat /etc/resolv.conf /etc/hosts > /dev/null; echo x > /out", README),
-    ("RUN mkdir lib/x && rm lib/b.txt && ls lib > /out", &[Write("lib/a.txt", "a\n")]),
+    ("chance and machine", "RUN cat /etc/resolv.conf /etc/hosts > /dev/null; echo x > /out", README),
     (
+        "content where names were asked",
+        "RUN mkdir lib/x && rm lib/b.txt && ls lib > /out",
+        &[Write("lib/a.txt", "a\n")],
+    ),
+    (
+        "something not looked at",
         "RUN for i in 1 2 3; do sh -c \"echo $i\" | cat; done > /out; mkdir d && cd d && cat ../main.c > m",
         README,
     ),
@@ -239,7 +268,7 @@ fn went(outcome: &Outcome) -> Went {
 }
 
 /// Builds before and after the change: how the last RUN went the second time, whose image is that of a build without the cache.
-fn second((instructions, edits): &Scenario, session: &mut Session) -> (Went, String) {
+fn second((_, instructions, edits): &Scenario, session: &mut Session) -> (Went, String) {
     let text = format!("FROM base\nCOPY . /src\nWORKDIR /src\n{instructions}\n");
     let project = Project::new(&base::busybox().unwrap(), &text).unwrap();
     make(&project);
@@ -265,17 +294,45 @@ fn second((instructions, edits): &Scenario, session: &mut Session) -> (Went, Str
     (went(&again), again.text())
 }
 
-/// One part of a table, so that parts run at the same time.
+/// What has to be tried, by name; the base image is in `inputs`.
+const ASKED: [&str; 12] = [
+    "content",
+    "mode",
+    "owner",
+    "new file earlier on PATH",
+    "entry of a listed directory",
+    "absent file appears",
+    "symlink retargeted",
+    "environment",
+    "build argument",
+    "secret",
+    "policy",
+    "layer below",
+];
+
+#[test]
+fn every_kind_of_change_that_must_run_a_step_again_is_tried() {
+    for asked in ASKED {
+        assert!(RERUN.iter().any(|(about, ..)| *about == asked), "{asked}");
+    }
+}
+
+/// One part of a table, so that parts run at the same time; `cargo xtask test cache` prints what they write down.
 fn part(table: &[Scenario], number: usize, expected: &Went) {
     let mut session = Session::new(Caller::Root).unwrap();
     session.env("WBUILD_JOURNAL_CHECK", "1");
-    let mut wrong = Vec::new();
+    let (mut wrong, mut rows) = (Vec::new(), String::new());
     for scenario in table.iter().skip(number).step_by(4) {
         let (went, text) = second(scenario, &mut session);
+        let (about, instructions, edits) = scenario;
+        rows.push_str(&format!("{went:?} | {about} | {} | {edits:?}\n", instructions.replace('\n', "; ")));
         if went != *expected {
             wrong.push(format!("{scenario:?}: {went:?}\n{text}"));
         }
     }
+    let reports = workspace::cache("cache-scenarios").unwrap();
+    fs::create_dir_all(&reports).unwrap();
+    fs::write(reports.join(format!("{expected:?}-{number}")), rows).unwrap();
     assert!(wrong.is_empty(), "not {expected:?}:\n{}", wrong.join("\n"));
 }
 

@@ -53,7 +53,7 @@ const TOOL: &str = r#"(component
   (export "wasi:cli/run@0.2.0" (instance $exported)))"#;
 
 /// The tool with a label of four bytes.
-fn tool(project: &Project, name: &str, label: &str) {
+pub(crate) fn tool(project: &Project, name: &str, label: &str) {
     assert_eq!(label.len(), 4);
     let path = project.path().join(name);
     std::fs::write(&path, wat::parse_str(TOOL.replace("NAME", label)).unwrap()).unwrap();

@@ -116,6 +116,23 @@ impl Registry {
         run(copy)?.success().map(|_| ())
     }
 
+    /// Loses the blobs of a repository that are smaller than this and no JSON: its manifests still name them.
+    pub fn forget_blobs(&self, repository: &str, smaller: u64) -> Result<()> {
+        let base = self.data.path().join("data/docker/registry/v2");
+        let links = base.join("repositories").join(repository).join("_layers/sha256");
+        for link in fs::read_dir(&links).with_context(|| links.display().to_string())? {
+            let link = link?;
+            let name = link.file_name().into_string().ok().context("a digest")?;
+            let data = base.join("blobs/sha256").join(&name[..2]).join(&name).join("data");
+            let content = fs::read(&data).with_context(|| data.display().to_string())?;
+            if content.first() != Some(&b'{') && (content.len() as u64) < smaller {
+                fs::remove_dir_all(link.path())?;
+                fs::remove_file(data)?;
+            }
+        }
+        Ok(())
+    }
+
     /// What it has logged.
     pub fn log(&self) -> String {
         fs::read_to_string(self.data.path().join("log")).unwrap_or_default()

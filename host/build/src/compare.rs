@@ -127,7 +127,8 @@ fn values(place: &Place, field: &str, one: &Value, other: &Value, found: &mut Ve
     }
 }
 
-fn layer(
+/// Compares two layers that the store has; `number` is their place.
+pub(crate) fn layer(
     store: &Store,
     number: usize,
     one: &(Descriptor, Digest),

@@ -64,6 +64,16 @@ pub enum BuildError {
         /// What it gives.
         text: String,
     },
+    /// A step that was found by what it read made something else when it ran: `--cache-verify`.
+    #[error("{name} made something else than the cache had for it: {}", differences.join("; "))]
+    CacheDiffers {
+        /// The step.
+        name: String,
+        /// The instruction.
+        span: Span,
+        /// What differs, the first few.
+        differences: Vec<String>,
+    },
     /// A RUN step wrote a secret into a file.
     #[error("{name}: {path} holds the secret {id:?}")]
     SecretFound {

@@ -45,8 +45,8 @@ pub use attest::{
     Provenance, ProvenanceMode, REFERENCE_DIGEST, REFERENCE_TYPE, STATEMENT, Sign, Signature, pae,
 };
 pub use cache::{
-    CacheDest, CacheEntry, CacheExport, CacheMode, CacheSource, Decision, ExportErrors, LastBuild,
-    NamedImages, NoCache, PruneLimits, Pruned, cache_entries, prune, verify_blobs,
+    CacheDest, CacheEntry, CacheExport, CacheMode, CacheRules, CacheSource, Decision, ExportErrors,
+    LastBuild, NamedImages, NoCache, PruneLimits, Pruned, cache_entries, prune, verify_blobs,
 };
 pub use check::{Checked, check, outline, targets};
 pub use commit::CommitError;
@@ -60,6 +60,7 @@ pub use evidence::{
 pub use execute::build;
 pub use permission::{DeniedLine, SubmoduleGate, denied_by};
 pub use progress::{Event, Outcome, Progress, Vertex};
+pub use reads::lifetime;
 pub use request::{
     Archive, BuildRequest, Built, ContextDir, EpochRule, GitMaterial, MediaTypes, NamedContext, Output,
     Wiring,

@@ -19,7 +19,7 @@ use wbuild_ssh::Agent;
 use wbuild_store::{LayoutSource, Pick, Pushed, Remote, Store};
 
 use crate::attest::Attest;
-use crate::cache::{CacheExport, CacheSource, NoCache};
+use crate::cache::{CacheExport, CacheRules, CacheSource, NoCache};
 use crate::evidence::Auditing;
 use crate::progress::Progress;
 
@@ -73,6 +73,8 @@ pub struct BuildRequest {
     pub journal_check: JournalCheck,
     /// Which steps run though the cache knows them.
     pub no_cache: NoCache,
+    /// How far the cache is trusted.
+    pub cache_rules: CacheRules,
     /// The git commits that contexts are made of.
     pub materials: Vec<GitMaterial>,
     /// Shared caches to read.

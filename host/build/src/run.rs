@@ -111,8 +111,6 @@ pub(crate) fn run(
     match result.exit {
         Exit::Code(0) => {
             tell(&denials, context.policy.mode(), running);
-            // What a tool changed of the image stands in no layer.
-            let observed = observed.filter(|_| result.image.is_empty());
             Ok(Ran { changes: result.changes, observed, image: result.image })
         }
         exit if denials.list.is_empty() || context.policy.mode() == Mode::Audit => {

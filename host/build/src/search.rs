@@ -3,25 +3,27 @@
 //! Keys that cost nothing come first: a COPY from another stage is known by that stage's ChainID alone, so that its tree is not
 //! made; only where that misses, the selected files are read, and a stage that was built anew but holds the same files is found.
 
-use wbuild_layer::{Blob, RootPath};
+use wbuild_layer::RootPath;
 use wbuild_monitor::MtimeRule;
 use wbuild_oci::{Digest, GitDir, GitSource};
 use wbuild_plan::{Action, Copy, CopyFrom, CopySource, Run, Step};
 use wbuild_store::{Downloaded, GitFound};
 
-use crate::cache::{self, Claim, Common, Found, Given, Inputs, Origin, Reader, Selection, StepKey};
+use crate::cache::{
+    self, Claim, Common, Found, Given, Inputs, Made, Origin, Reader, Record, Selection, StepKey,
+};
 use crate::epoch::Writer;
 use crate::error::{BuildError, FilesError};
 use crate::files::Files;
-use crate::reads::{self, Lifetime};
+use crate::reads::{self, FoundBy, Lifetime};
 use crate::request::BuildRequest;
 use crate::run;
 use crate::stage::{Sources, StageRunner, StageState};
 
 /// What came of looking a step up.
 pub(crate) enum Lookup {
-    /// It was made before; `None` is no layer.
-    Layer(Option<Blob>),
+    /// It was made before.
+    Made(Made),
     /// It has to be made.
     Missing(Search),
 }
@@ -97,19 +99,22 @@ impl StageRunner<'_> {
             mtimes: self.times.rule(k, writer),
             packing: &packing,
         };
-        let one = |key: StepKey, since: Option<i64>, weak: Option<Digest>| match self.cache.look_up_since(
+        let one = |key: StepKey, life: Lifetime, weak: Option<Digest>| match self.cache.look_up_if(
             &self.stage.name,
             key.digest,
-            since,
+            &|record: &Record| {
+                let ttl = self.request.cache_rules.network_ttl;
+                life.holds(FoundBy::Key, record.network, self.age(record), ttl)
+            },
         )? {
-            Found::Layer(layer) => Ok(Lookup::Layer(layer)),
+            Found::Made(made) => Ok(Lookup::Made(made)),
             Found::Missing(claim) => {
                 let inputs = Inputs::new(key.digest, key.inputs, &[]);
                 Ok(Lookup::Missing(Search { claims: vec![claim], content: None, inputs, weak }))
             }
         };
         match &step.action {
-            Action::Config => Ok(Lookup::Layer(None)),
+            Action::Config => Ok(Lookup::Made(Made::default())),
             Action::Run(run) => {
                 let mounted = self.mounted(step, run, sources)?;
                 let policy = run::policy_of(&self.request.policy, self.stage, run).fingerprint();
@@ -118,10 +123,11 @@ impl StageRunner<'_> {
                 let common = common(Writer::Build);
                 let key = |common: &Common<'_>| cache::run(common, run, &mounted, &given, self.is_proxy);
                 let weak = reads::is_observable(run).then(|| key(&reads::any_tree(&common)).digest);
-                let since = Lifetime::of(&self.request.dockerfile, step.span)?.since(self.now);
-                one(key(&common), since, weak)
+                one(key(&common), Lifetime::of(&self.request.dockerfile, step.span)?, weak)
             }
-            Action::Workdir(workdir) => one(cache::workdir(&common(Writer::Context), workdir), None, None),
+            Action::Workdir(workdir) => {
+                one(cache::workdir(&common(Writer::Context), workdir), Lifetime::Unsaid, None)
+            }
             Action::Copy(copy) => self.find_copy(step, copy, &common(writer(copy)), k, sources),
         }
     }
@@ -168,7 +174,7 @@ impl StageRunner<'_> {
         if let Some(chain) = tree {
             let key = cache::copy(common, copy, Origin::Tree(chain));
             match self.cache.look_up(&self.stage.name, key.digest)? {
-                Found::Layer(layer) => return Ok(Lookup::Layer(layer)),
+                Found::Made(made) => return Ok(Lookup::Made(made)),
                 Found::Missing(claim) => claims.push(claim),
             }
         }
@@ -176,11 +182,11 @@ impl StageRunner<'_> {
         let content = selection.digest();
         let key = cache::copy(common, copy, Origin::Content(content));
         match self.cache.look_up(&self.stage.name, key.digest)? {
-            Found::Layer(layer) => {
+            Found::Made(made) => {
                 for claim in &claims {
                     self.cache.alias(claim.key(), key.digest)?;
                 }
-                Ok(Lookup::Layer(layer))
+                Ok(Lookup::Made(made))
             }
             Found::Missing(claim) => {
                 claims.push(claim);

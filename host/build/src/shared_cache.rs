@@ -4,13 +4,14 @@
 //! which is then begun again without shared caches.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant};
 
 use wbuild_oci::{Descriptor, Digest, Reference};
-use wbuild_store::{Pick, Store};
+use wbuild_store::{ErrorClass, Pick, Store};
 
 use crate::cache::{
-    CacheDest, CacheExport, CacheMode, CacheSource, ExportErrors, Imported, StepCache, list_in, package,
-    read_list,
+    CacheDest, CacheExport, CacheMode, CacheSource, ExportErrors, Imported, MOST_ENTRIES, Package, StepCache,
+    list_in, package, read_list,
 };
 use crate::error::BuildError;
 use crate::image::Growing;
@@ -18,6 +19,11 @@ use crate::images::ImageSet;
 use crate::progress::Reporter;
 use crate::reads::{self, Candidate};
 use crate::request::BuildRequest;
+
+/// How often a list is written where others write it at the same moment.
+const TRIES: u32 = 10;
+/// How long the others have at least before it is looked at what became of a list.
+const SETTLING: Duration = Duration::from_millis(100);
 
 /// The shared caches of one build.
 pub(crate) struct SharedCaches<'a> {
@@ -127,28 +133,84 @@ impl SharedCaches<'_> {
     }
 
     fn send(&self, export: &CacheExport, cache: &StepCache, image: &Growing) -> Result<String, BuildError> {
-        let own: BTreeSet<Digest> =
-            image.layers_with_diff_ids().into_iter().map(|(layer, _)| layer.digest).collect();
-        let keys = cache.keys();
         // What is there already and was read stays there: builds that share a place do not push each other out.
-        let same = self.request.cache_from.iter().position(|source| match (source, &export.to) {
+        let same = self.request.cache_from.iter().find(|source| match (source, &export.to) {
             (CacheSource::Registry(from), CacheDest::Registry(to)) => from == to,
             _ => false,
         });
-        let imported = cache.imported();
-        let there: BTreeMap<Digest, _> = same.into_iter().flat_map(|number| imported.of(number)).collect();
-        if same.is_some() && keys.iter().all(|key| there.contains_key(key)) {
-            return Ok("nothing is new".to_owned());
+        let mut tries = 1;
+        loop {
+            let began = Instant::now();
+            let there = match same {
+                Some(source) => self.there_now(source)?,
+                None => Imported::default(),
+            };
+            let package = self.package(export, cache, image, &there)?;
+            if same.is_some() && package.keys.iter().all(|key| there.get(key).is_some()) {
+                return Ok("nothing is new".to_owned());
+            }
+            self.write(export, cache, &package, &there)?;
+            let told = format!("{} entries, {} layers", package.entries, package.layers.len());
+            let Some(source) = same else { return Ok(told) };
+            // A registry does not write on a condition. Whoever read the list before this one was written writes within about the
+            // time that this took, without it.
+            std::thread::sleep(SETTLING + began.elapsed() * 3);
+            let now = self.there_now(source)?;
+            if package.keys.iter().all(|key| now.get(key).is_some()) || now.count() >= MOST_ENTRIES {
+                return Ok(told);
+            }
+            if tries == TRIES {
+                return Ok(format!(
+                    "{told}; other builds wrote at the same moment, and some of it may be lost"
+                ));
+            }
+            tries += 1;
         }
+    }
+
+    /// What a place lists at this moment; nothing where there is no cache yet.
+    fn there_now(&self, source: &CacheSource) -> Result<Imported, BuildError> {
+        let mut imported = Imported::default();
+        let list = match self.list(source) {
+            Ok(list) => list,
+            Err(BuildError::Cache { source, .. }) if source.class() == ErrorClass::Missing => None,
+            Err(error) => return Err(error),
+        };
+        if let Some(list) = list {
+            // What cannot be read is written anew.
+            drop(imported.add(&list, 0));
+        }
+        Ok(imported)
+    }
+
+    /// What this build has, and what is `there`.
+    fn package(
+        &self,
+        export: &CacheExport,
+        cache: &StepCache,
+        image: &Growing,
+        there: &Imported,
+    ) -> Result<Package, BuildError> {
+        let own: BTreeSet<Digest> =
+            image.layers_with_diff_ids().into_iter().map(|(layer, _)| layer.digest).collect();
         let wanted =
             |layer: &wbuild_layer::Blob| export.mode == CacheMode::Max || own.contains(&layer.digest);
-        let more = there.iter().map(|(key, record)| (*key, *record));
-        let reads = self.reads(cache, same)?;
-        let package = package(self.store, &keys, wanted, more, &reads)?;
+        let reads = self.reads(cache, there)?;
+        package(self.store, &cache.keys(), wanted, there.of(0), &reads)
+    }
+
+    /// Writes it to a place, whose own entries are `there`.
+    fn write(
+        &self,
+        export: &CacheExport,
+        cache: &StepCache,
+        package: &Package,
+        there: &Imported,
+    ) -> Result<(), BuildError> {
         match &export.to {
             CacheDest::Registry(reference) => {
                 let kept: BTreeSet<Digest> =
-                    there.values().filter_map(|record| record.layer()).map(|layer| layer.digest).collect();
+                    there.of(0).filter_map(|(_, record)| record.layer()).map(|layer| layer.digest).collect();
                 let new: Vec<(Descriptor, Digest)> = package
                     .layers
                     .iter()
@@ -168,22 +230,18 @@ impl SharedCaches<'_> {
                     .map_err(|source| BuildError::Export { dest: path.clone(), source: Box::new(source) })?;
             }
         }
-        Ok(format!("{} entries, {} layers", package.entries, package.layers.len()))
+        Ok(())
     }
 }
 
 impl SharedCaches<'_> {
     /// What the store knows of what the steps of this build read, and what is known in the place that is written.
-    fn reads(
-        &self,
-        cache: &StepCache,
-        there: Option<usize>,
-    ) -> Result<BTreeMap<Digest, Vec<u8>>, BuildError> {
+    fn reads(&self, cache: &StepCache, there: &Imported) -> Result<BTreeMap<Digest, Vec<u8>>, BuildError> {
         let mut all: BTreeMap<Digest, Vec<Candidate>> = BTreeMap::new();
         for weak in cache.weak_keys() {
             all.entry(weak).or_default().extend(reads::stored(self.store, &weak)?);
         }
-        for (weak, document) in there.into_iter().flat_map(|number| cache.imported().reads_of(number)) {
+        for (weak, document) in there.reads_of(0) {
             all.entry(weak).or_default().extend(reads::parse(document));
         }
         Ok(all.into_iter().map(|(weak, candidates)| (weak, reads::document(candidates))).collect())

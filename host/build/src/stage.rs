@@ -7,8 +7,8 @@ use std::io;
 use std::sync::Arc;
 use std::time::Instant;
 
-use wbuild_layer::{Blob, ChangeSet, Timestamp};
-use wbuild_monitor::{EngineError, Errno, ImageChange, JournalCheck, MtimeRule};
+use wbuild_layer::{ChangeSet, Timestamp};
+use wbuild_monitor::{EngineError, Errno, ImageChange, JournalCheck, MtimeRule, NetworkUse};
 use wbuild_oci::{Descriptor, Digest, GitSource};
 use wbuild_plan::{
     Action, Copy, CopyFrom, CopySource, LayerKind, Link, Run, Span, Stage, Step, UrlSource, Workdir,
@@ -16,7 +16,7 @@ use wbuild_plan::{
 use wbuild_store::{Downloaded, GitFound};
 
 use crate::background::Background;
-use crate::cache::{Claim, Decision, DigestCache, PARENT_CHANGED, Record, StepCache};
+use crate::cache::{Claim, Decision, DigestCache, Made, PARENT_CHANGED, Record, StepCache};
 use crate::checkout::Checkout;
 use crate::commit::commit;
 use crate::copy::{Copier, CopyTimes, Fetched, make_dirs};
@@ -30,7 +30,7 @@ use crate::mounts::{self, MountContext};
 use crate::parked::ParkedTree;
 use crate::permission::Permission;
 use crate::progress::{Reporter, Running};
-use crate::reads::{Learnt, Replay};
+use crate::reads::{Hit, Learnt, Replay};
 use crate::request::{BuildRequest, Wiring};
 use crate::run::{self, Ran, RunContext};
 use crate::search::{Lookup, Search, writer};
@@ -55,6 +55,7 @@ struct Acted {
     learnt: Option<Learnt>,
     /// What its tools changed of the image.
     image: Vec<ImageChange>,
+    network: NetworkUse,
 }
 
 /// Gives a COPY the files of other stages, images and directories.
@@ -131,36 +132,43 @@ impl StageRunner<'_> {
             drop(self.reporter.start(&step.name));
         })?;
         let search = match found {
-            Lookup::Layer(layer) => {
-                state.image.push(step.history.as_ref(), layer.as_ref(), self.times.created());
+            Lookup::Made(made) => {
+                self.take(step, state, made)?;
                 self.reporter.start(&step.name).cached();
                 self.ledger.cached(self.stage, step);
-                self.cache.decide(Decision { step: step.name.clone(), cached: true, reasons: Vec::new() });
+                self.decide(step, true, Vec::new());
                 return Ok(());
             }
             Lookup::Missing(search) => search,
         };
-        let mut unread = Vec::new();
+        let (mut unread, mut doubted) = (Vec::new(), None);
         if let Action::Run(run) = &step.action {
             match self.replay(step, run, &search, state, sources)? {
-                Replay::Found { layer, paths } => return self.replayed(step, state, layer, paths),
+                Replay::Found(hit) if self.doubts(&search) => {
+                    unread.push("--cache-verify runs it, though all that it read is as it was".to_owned());
+                    doubted = Some(hit);
+                }
+                Replay::Found(hit) => return self.replayed(step, state, &search, *hit),
                 Replay::Unknown(reasons) => unread = reasons,
             }
         }
         let place = self.place(step);
-        let mut reasons = self.cache.reasons(&self.stage.name, &place, &search.inputs)?;
+        let (mut reasons, built) = self.cache.reasons(&self.stage.name, &place, &search.inputs)?;
         reasons.extend(unread);
         let is_linked = matches!(&step.action, Action::Copy(copy) if copy.link == Link::Layer);
         if !is_linked {
             self.ensure_tree(state, sources)?;
         }
         let running = self.reporter.start(&step.name);
+        // What follows from another step's running is no change of its own.
+        state.ran.extend(reasons.iter().filter(|reason| *reason != PARENT_CHANGED).cloned());
+        if let (Some(built), Some(first)) = (built.filter(|built| *built > 0), reasons.first_mut()) {
+            first.push_str(&format!(", since the build of {}", crate::evidence::time(built)));
+        }
         for reason in &reasons {
             running.note(&format!("not cached: {reason}"));
         }
-        // What follows from another step's running is no change of its own.
-        state.ran.extend(reasons.iter().filter(|reason| *reason != PARENT_CHANGED).cloned());
-        self.cache.decide(Decision { step: step.name.clone(), cached: false, reasons });
+        self.decide(step, false, reasons);
         let began = Instant::now();
         self.ledger.begin(self.stage, step);
         let made = if is_linked {
@@ -173,9 +181,14 @@ impl StageRunner<'_> {
             running.note(&line);
         }
         match made {
-            Ok(layer) => {
-                state.image.push(step.history.as_ref(), layer.as_ref(), self.times.created());
-                let (store, inputs) = (self.wiring.store.clone(), search.inputs.clone());
+            Ok(made) => {
+                if let Some(hit) = doubted {
+                    self.prove(step, &search, &hit, &made)?;
+                    running.note("read set: it made what it made before");
+                }
+                self.take(step, state, made)?;
+                let store = self.wiring.store.clone();
+                let inputs = crate::cache::Inputs { built: self.now, ..search.inputs.clone() };
                 self.syncs.start(move || inputs.write(&store, &place))?;
                 // The tree gets a layer that was made beside it when a step needs it.
                 if let Some(tree) = state.tree.as_mut().filter(|_| !is_linked) {
@@ -197,10 +210,15 @@ impl StageRunner<'_> {
         &self,
         step: &Step,
         state: &mut StageState,
-        layer: Option<Blob>,
-        paths: usize,
+        search: &Search,
+        hit: Hit,
     ) -> Result<(), BuildError> {
-        state.image.push(step.history.as_ref(), layer.as_ref(), self.times.created());
+        let Hit { record, made, paths } = hit;
+        for claim in &search.claims {
+            claim.fulfil(&made);
+            self.cache.found_by_reads(&claim.key(), &record)?;
+        }
+        self.take(step, state, made)?;
         let running = self.reporter.start(&step.name);
         let mut reasons = vec![format!("the {paths} paths that it looked at are as they were when it ran")];
         reasons.extend(state.ran.iter().map(|reason| format!("it does not depend on this: {reason}")));
@@ -209,8 +227,22 @@ impl StageRunner<'_> {
         }
         running.cached();
         self.ledger.cached(self.stage, step);
-        self.cache.decide(Decision { step: step.name.clone(), cached: true, reasons });
+        self.decide(step, true, reasons);
         Ok(())
+    }
+
+    /// Puts what a step made on the image, whether it ran or was found.
+    fn take(&self, step: &Step, state: &mut StageState, made: Made) -> Result<(), BuildError> {
+        let Made { layer, image } = made;
+        Permission { rules: &self.request.policy, reporter: self.reporter }.changed(step.span, &image)?;
+        state.image.push(step.history.as_ref(), layer.as_ref(), self.times.created());
+        state.image.change(image, &self.stage.config);
+        Ok(())
+    }
+
+    fn decide(&self, step: &Step, cached: bool, reasons: Vec<String>) {
+        let step = step.name.clone();
+        self.cache.decide(Decision { step, cached, reasons, remarks: Vec::new() });
     }
 
     /// Makes the tree, or brings it to where the image is: steps that the cache had are not in it.
@@ -256,7 +288,7 @@ impl StageRunner<'_> {
         sources: &mut dyn Sources,
         search: &Search,
         running: &Running,
-    ) -> Result<Option<Blob>, BuildError> {
+    ) -> Result<Made, BuildError> {
         let tree = ParkedTree::unpack(self.wiring, &[], &step.name)?;
         let mut own = StageState {
             image: state.image.clone(),
@@ -279,29 +311,28 @@ impl StageRunner<'_> {
         sources: &mut dyn Sources,
         search: &Search,
         running: &Running,
-    ) -> Result<Option<Blob>, BuildError> {
+    ) -> Result<Made, BuildError> {
         let began = Instant::now();
         let k = state.writers;
-        let Some(parked) = state.tree.as_mut() else { return Ok(None) };
-        let Acted { changes, tree, learnt, image } = self.act(step, parked, k, sources, running)?;
+        let Some(parked) = state.tree.as_mut() else { return Ok(Made::default()) };
+        let Acted { changes, tree, learnt, image, network } = self.act(step, parked, k, sources, running)?;
         self.ledger
             .wrote(step, &changes, &tree)
             .map_err(|(path, source)| self.unreadable(step, path, source))?;
         // Files of the host may change while they are copied: then the key is not that of what was copied.
         let same = match (&step.action, search.content) {
             (Action::Copy(copy), Some(content)) => self.select(step, copy, k, sources)?.digest() == content,
-            // What a tool changed of the image stands in no layer: such a step runs in every build.
-            _ => image.is_empty(),
+            _ => true,
         };
         let keys = if same { search.claims.iter().map(Claim::key).collect() } else { Vec::new() };
         let learnt = learnt.zip(search.weak);
-        let layer = self.commit(step, &tree, &changes, (keys, learnt), began)?;
+        // What is denied is not remembered.
         Permission { rules: &self.request.policy, reporter: self.reporter }.changed(step.span, &image)?;
-        state.image.change(image, &self.stage.config);
+        let made = self.commit(step, (&tree, &changes), (keys, learnt), (image, network), began)?;
         if same {
-            search.claims.iter().for_each(|claim| claim.fulfil(layer));
+            search.claims.iter().for_each(|claim| claim.fulfil(&made));
         }
-        Ok(layer)
+        Ok(made)
     }
 
     /// Does what the step says; answers what changed.
@@ -319,6 +350,7 @@ impl StageRunner<'_> {
                 tree: parked.open(&self.stage.name)?,
                 learnt: None,
                 image: Vec::new(),
+                network: NetworkUse::None,
             }),
             Action::Run(run) => self.run_step(step, run, parked, k, sources, running),
             Action::Copy(copy) => {
@@ -352,22 +384,24 @@ impl StageRunner<'_> {
         let (changes, tree) = tree
             .finish(self.times.rule(k, writer))
             .map_err(|error| BuildError::Tree { name: step.name.clone(), source: Box::new(error.into()) })?;
-        Ok(Acted { changes, tree, learnt: None, image: Vec::new() })
+        Ok(Acted { changes, tree, learnt: None, image: Vec::new(), network: NetworkUse::None })
     }
 
     /// Writes the layer, and then what leads to it.
     fn commit(
         &self,
         step: &Step,
-        tree: &Tree,
-        changes: &ChangeSet,
+        (tree, changes): (&Tree, &ChangeSet),
         (keys, learnt): (Vec<Digest>, Option<(Learnt, Digest)>),
+        (image, network): (Vec<ImageChange>, NetworkUse),
         began: Instant,
-    ) -> Result<Option<Blob>, BuildError> {
+    ) -> Result<Made, BuildError> {
         let (store, name, now) = (self.wiring.store.clone(), step.name.clone(), self.now);
         let took = began.elapsed();
-        let remember = move |layer: Option<&Blob>| {
-            let record = Record::new(&name, now, took, layer);
+        let changed = image.clone();
+        let remember = move |layer: Option<&wbuild_layer::Blob>| {
+            let made = Made { layer: layer.copied(), image: changed };
+            let record = Record::new(&name, now, took, &made, network);
             StepCache::write(&store, &keys, &record)?;
             match (learnt, keys.first()) {
                 (Some((learnt, weak)), Some(key)) => learnt.remember(&store, (&weak, *key), &record),
@@ -377,11 +411,11 @@ impl StageRunner<'_> {
         let wanted = step.history.as_ref().is_some_and(|history| history.layer == LayerKind::Layer);
         if !wanted && changes.is_empty() {
             self.syncs.start(move || remember(None))?;
-            return Ok(None);
+            return Ok(Made { layer: None, image });
         }
-        let then = move |blob: &Blob| remember(Some(blob));
+        let then = move |blob: &wbuild_layer::Blob| remember(Some(blob));
         commit(&self.wiring.store, &self.syncs, changes, self.request.packing, |path| tree.open(path), then)
-            .map(Some)
+            .map(|blob| Made { layer: Some(blob), image })
             .map_err(|error| BuildError::Tree { name: step.name.clone(), source: Box::new(error.into()) })
     }
 
@@ -538,8 +572,10 @@ impl StageRunner<'_> {
         })?;
         let tree = parked.open(&self.stage.name)?;
         self.refuse_secrets(step, &changes, &tree, &mounted.secrets)?;
+        // An engine that saw nothing saw no network either way.
+        let network = observed.as_ref().map_or(NetworkUse::Used, |observed| observed.network);
         let learnt = self.learn(step, run, observed, known_user, &tree)?;
-        Ok(Acted { changes, tree, learnt, image })
+        Ok(Acted { changes, tree, learnt, image, network })
     }
 
     /// In an image for another machine, WASI programs run; a native one that this machine cannot execute is told as what it is.

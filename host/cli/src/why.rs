@@ -51,7 +51,7 @@ pub(crate) fn run(args: &WhyArgs, environment: &Environment) -> Result<(), Failu
 }
 
 fn explained(decision: &Decision) -> String {
-    let Decision { step, cached, reasons } = decision;
+    let Decision { step, cached, reasons, remarks } = decision;
     let mut text = format!("{step}\n");
     let how = if *cached { "cached" } else { "ran" };
     if *cached && reasons.is_empty() {
@@ -61,6 +61,9 @@ fn explained(decision: &Decision) -> String {
     }
     for reason in reasons {
         text.push_str(&format!("    {how}: {reason}\n"));
+    }
+    for remark in remarks {
+        text.push_str(&format!("    {remark}\n"));
     }
     text
 }
@@ -75,6 +78,7 @@ mod tests {
             step: "[1/2] RUN x".to_owned(),
             cached,
             reasons: reasons.iter().map(|reason| (*reason).to_owned()).collect(),
+            remarks: Vec::new(),
         };
         assert!(explained(&decision(true, &[])).contains("cached: nothing"));
         assert!(explained(&decision(false, &[])).contains("no earlier build"));
@@ -85,6 +89,11 @@ mod tests {
         assert_eq!(
             explained(&decision(false, &["f changed", "g is new"])),
             "[1/2] RUN x\n    ran: f changed\n    ran: g is new\n"
+        );
+        let remarks = vec!["found by its key alone".to_owned()];
+        assert!(
+            explained(&Decision { remarks, ..decision(false, &[]) })
+                .ends_with("    found by its key alone\n")
         );
     }
 }

@@ -20,8 +20,10 @@ struct Count {
 pub(crate) fn test(name: Option<&str>) -> Result<()> {
     setup::require(&[For::Compiling, For::Tests])?;
     let mut count = Count::default();
-    if name == Some("sandbox") {
-        return sandbox(&mut count);
+    match name {
+        Some("sandbox") => return sandbox(&mut count),
+        Some("cache") => return cache(&mut count),
+        _ => {}
     }
     if name.is_none() {
         for (_, result) in check::all() {
@@ -51,12 +53,45 @@ fn sandbox(count: &mut Count) -> Result<()> {
     result
 }
 
+/// What the cache stands on: keys, read sets, observations, the store; then whole builds, and the table of changes that they were put to.
+fn cache(count: &mut Count) -> Result<()> {
+    let made = wbuild_tests::workspace::cache("cache-scenarios")?;
+    if made.exists() {
+        std::fs::remove_dir_all(&made).context("cannot remove the table of the last run")?;
+    }
+    for (package, name) in [
+        ("wbuild-build", "cache"),
+        ("wbuild-build", "caching"),
+        ("wbuild-build", "reads"),
+        ("wbuild-monitor", "observ"),
+    ] {
+        run_tests(count, &["--package", package, "--lib"], Some(name), "default")?;
+    }
+    run_tests(count, &["--package", "wbuild-store", "--lib"], None, "default")?;
+    run_tests(count, &["--package", "wbuild-tests", "--test", "faults"], Some("kill"), "default")?;
+    let result = suite(count, &["--package", "wbuild-tests", "--test", "steps"], Some("cache"), "default");
+    println!("the step | what changes | instructions | the change");
+    let mut reports: Vec<_> =
+        std::fs::read_dir(&made).into_iter().flatten().filter_map(|entry| Some(entry.ok()?.path())).collect();
+    reports.sort();
+    let mut rows = 0;
+    for report in reports {
+        let text = std::fs::read_to_string(report).context("cannot read a report")?;
+        rows += text.lines().count();
+        print!("{text}");
+    }
+    println!("{rows} changes");
+    result
+}
+
 /// The tests that have an N, with a large one, one at a time.
 pub(crate) fn soak(name: Option<&str>) -> Result<()> {
     if let Some(("workloads", one)) = name.map(|name| name.split_once('=').unwrap_or((name, ""))) {
         return workloads::run(Some(one).filter(|one| !one.is_empty()));
     }
     setup::require(&[For::Compiling, For::Tests])?;
+    // Random builds, with the cache and without it; `cache` alone would also name what has no N.
+    let name = if name == Some("cache") { Some("cache::random") } else { name };
     let packages = ["wbuild-tests", "wbuild-monitor", "wbuild-rootfs", "wbuild-native"];
     let packages: Vec<&str> = packages.iter().flat_map(|package| ["--package", package]).collect();
     suite(&mut Count::default(), &packages, name, "soak")

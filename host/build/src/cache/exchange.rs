@@ -25,7 +25,7 @@ const ENTRIES: &str = "application/vnd.wbuild.cache.entries.v1+json";
 /// The largest list that is read, in bytes.
 const LIMIT: u64 = 64 << 20;
 /// An exported list holds at most so many entries; those that ran longest ago are left out.
-const MOST: usize = 2_000;
+pub(crate) const MOST_ENTRIES: usize = 2_000;
 
 /// Where entries are taken from.
 pub enum CacheSource {
@@ -136,6 +136,11 @@ impl Imported {
         Ok(count)
     }
 
+    /// How many steps it knows.
+    pub(crate) fn count(&self) -> usize {
+        self.steps.len()
+    }
+
     pub(crate) fn get(&self, key: &Digest) -> Option<&(Record, usize)> {
         self.steps.get(key)
     }
@@ -179,6 +184,8 @@ pub(crate) fn read_list(store: &Store, list: &Descriptor) -> Result<Vec<u8>, Bui
 pub(crate) struct Package {
     pub(crate) manifest: Descriptor,
     pub(crate) entries: usize,
+    /// The keys of its entries that this build has.
+    pub(crate) keys: BTreeSet<Digest>,
     /// The layers that it names.
     pub(crate) layers: Vec<Descriptor>,
 }
@@ -201,9 +208,9 @@ pub(crate) fn package<'m>(
         }
     }
     let mut entries: Vec<Entry> = all.into_iter().map(|(key, record)| Entry { key, record }).collect();
-    if entries.len() > MOST {
+    if entries.len() > MOST_ENTRIES {
         entries.sort_by_key(|entry| std::cmp::Reverse(entry.record.created));
-        entries.truncate(MOST);
+        entries.truncate(MOST_ENTRIES);
         entries.sort_by_key(|entry| entry.key);
     }
     let layers: BTreeMap<Digest, Blob> =
@@ -220,7 +227,8 @@ pub(crate) fn package<'m>(
     let layers: Vec<Descriptor> = layers.values().map(Blob::descriptor).collect();
     let manifest = Manifest::new(config, std::iter::once(list).chain(layers.iter().cloned()).collect());
     let manifest = store.ingest_bytes(media::MANIFEST, &manifest.to_bytes())?;
-    Ok(Package { manifest, entries: count, layers })
+    let keys = named.intersection(keys).copied().collect();
+    Ok(Package { manifest, entries: count, keys, layers })
 }
 
 /// Of what steps read, the runs that are among the entries: the others' layers are not there.
@@ -231,5 +239,5 @@ fn known_reads(all: &BTreeMap<Digest, Vec<u8>>, named: &BTreeSet<Digest>) -> Vec
         let document = (!candidates.is_empty()).then(|| reads::document(candidates))?;
         Some(Reads { weak: *weak, document: STANDARD.encode(document) })
     });
-    kept.take(MOST).collect()
+    kept.take(MOST_ENTRIES).collect()
 }

@@ -31,13 +31,16 @@ pub(crate) struct Inputs {
     pub(crate) inputs: Vec<Input>,
     /// Path and the beginning of the digest of each file that was selected; `None` where there are too many.
     pub(crate) files: Option<BTreeMap<String, String>>,
+    /// When the build began in which it ran, in seconds since 1970.
+    #[serde(default)]
+    pub(crate) built: i64,
 }
 
 impl Inputs {
     pub(crate) fn new(key: Digest, inputs: Vec<Input>, files: &[(String, Digest)]) -> Self {
         let short = |(path, digest): &(String, Digest)| (path.clone(), digest.hex()[..16].to_owned());
         let files = (files.len() <= MOST_FILES).then(|| files.iter().map(short).collect());
-        Self { key, inputs, files }
+        Self { key, inputs, files, built: 0 }
     }
 
     /// What was written down at a place; what cannot be read is nothing.
@@ -85,11 +88,16 @@ fn files(old: &BTreeMap<String, String>, new: &BTreeMap<String, String>, all: &m
     for (path, digest) in new {
         match old.get(path) {
             Some(was) if was == digest => {}
-            Some(_) => all.push(format!("{path} changed")),
+            Some(was) => all.push(format!("{path} changed, {}.. to {}..", short(was), short(digest))),
             None => all.push(format!("{path} is new")),
         }
     }
     all.extend(old.keys().filter(|path| !new.contains_key(*path)).map(|path| format!("{path} is gone")));
+}
+
+/// As much of a digest as tells two versions of a file apart.
+fn short(digest: &str) -> &str {
+    digest.get(..8).unwrap_or(digest)
 }
 
 /// Values by name; those of one name in their order.
@@ -110,8 +118,11 @@ pub struct Decision {
     pub step: String,
     /// Whether the cache had it.
     pub cached: bool,
-    /// Why it ran, one line each; empty where the cache had it.
+    /// Why it ran, or how it was found, one line each.
     pub reasons: Vec<String>,
+    /// What is to be known about it besides.
+    #[serde(default)]
+    pub remarks: Vec<String>,
 }
 
 /// What the last build in this store decided.
@@ -163,7 +174,7 @@ mod tests {
         let now = inputs("2", &[("parent", "b"), ("variable V", "2")], &[("f", "2"), ("h", "1")]);
         assert_eq!(
             now.changes_since(&before),
-            ["f changed", "h is new", "g is gone", "the layers below it changed", "and 2 more"]
+            ["f changed, 6b86b273.. to d4735e3a..", "h is new", "g is gone", PARENT_CHANGED, "and 2 more"]
         );
         let now = inputs(
             "2",
@@ -179,7 +190,10 @@ mod tests {
     #[test]
     fn the_digest_of_all_files_is_told_only_where_no_file_can_be() {
         let before = inputs("1", &[("files", "d1")], &[("f", "1")]);
-        assert_eq!(inputs("2", &[("files", "d2")], &[("f", "2")]).changes_since(&before), ["f changed"]);
+        assert_eq!(
+            inputs("2", &[("files", "d2")], &[("f", "2")]).changes_since(&before),
+            ["f changed, 6b86b273.. to d4735e3a.."]
+        );
         let now = inputs("2", &[("files", "d2")], &[("f", "1")]);
         assert_eq!(now.changes_since(&before), ["files changed from d1 to d2"]);
     }

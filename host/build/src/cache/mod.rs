@@ -10,6 +10,7 @@ mod exchange;
 mod explain;
 mod key;
 mod record;
+mod rules;
 mod upkeep;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -17,7 +18,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use cap_std::fs::Dir;
-use wbuild_layer::Blob;
 use wbuild_oci::Digest;
 use wbuild_store::{Store, StoreError};
 
@@ -25,12 +25,13 @@ use crate::reads::{self, Candidate, TreeDigests};
 pub(crate) use content::{Reader, Selection};
 pub(crate) use digests::DigestCache;
 pub use exchange::{CacheDest, CacheExport, CacheMode, CacheSource, ExportErrors};
-pub(crate) use exchange::{Imported, list_in, package, read_list};
+pub(crate) use exchange::{Imported, MOST_ENTRIES, Package, list_in, package, read_list};
 pub use explain::{Decision, LastBuild};
 pub(crate) use explain::{Inputs, PARENT_CHANGED};
 pub(crate) use key::{Common, Given, Origin, StepKey, copy, run, workdir};
-pub(crate) use record::Record;
 use record::STEPS;
+pub(crate) use record::{Made, Record};
+pub use rules::CacheRules;
 pub use upkeep::{CacheEntry, NamedImages, PruneLimits, Pruned, cache_entries, prune, verify_blobs};
 
 /// Which steps run though the cache knows them.
@@ -59,8 +60,8 @@ impl NoCache {
 /// What a key led to.
 #[derive(Debug)]
 pub(crate) enum Found {
-    /// The step made this before; `None` is no layer.
-    Layer(Option<Blob>),
+    /// The step made this before.
+    Made(Made),
     /// The step has to run; others that come to the same key wait until this is dropped.
     Missing(Claim),
 }
@@ -91,7 +92,7 @@ struct State {
     /// Steps at work.
     claimed: BTreeSet<Digest>,
     /// What this build made: its records may be on their way to the disk still.
-    made: BTreeMap<Digest, Option<Blob>>,
+    made: BTreeMap<Digest, Made>,
     /// Keys that led to something, whoever made it.
     used: BTreeSet<Digest>,
     /// Weak keys of steps that were looked for by what they read, or that ran.
@@ -118,9 +119,9 @@ impl Claim {
     }
 
     /// The step is done: who waits for the key gets this.
-    pub(crate) fn fulfil(&self, layer: Option<Blob>) {
+    pub(crate) fn fulfil(&self, made: &Made) {
         let mut state = self.shared.lock();
-        state.made.insert(self.key, layer);
+        state.made.insert(self.key, made.clone());
         state.used.insert(self.key);
     }
 }
@@ -152,23 +153,26 @@ impl StepCache {
         self.decisions.lock().unwrap_or_else(PoisonError::into_inner).push(decision);
     }
 
-    /// Why a step with these inputs is not found; nothing where it was not asked for or never seen before.
+    /// Why a step with these inputs is not found, and since when, in seconds since 1970; nothing where it was never seen before.
     pub(crate) fn reasons(
         &self,
         stage: &str,
         place: &Digest,
         inputs: &Inputs,
-    ) -> Result<Vec<String>, StoreError> {
+    ) -> Result<(Vec<String>, Option<i64>), StoreError> {
         if self.no_cache.covers(stage) {
-            return Ok(vec!["--no-cache asks for it".to_owned()]);
+            return Ok((vec!["--no-cache asks for it".to_owned()], None));
         }
-        let before = Inputs::read(&self.store, place)?;
-        Ok(before.map(|before| inputs.changes_since(&before)).unwrap_or_default())
+        let Some(before) = Inputs::read(&self.store, place)? else { return Ok((Vec::new(), None)) };
+        Ok((inputs.changes_since(&before), Some(before.built)))
     }
 
-    /// The entries of shared caches.
-    pub(crate) fn imported(&self) -> &Imported {
-        &self.imported
+    /// Adds to what was decided about a step that it ran, and what came of that.
+    pub(crate) fn remark(&self, step: &str, remark: String) {
+        let mut decisions = self.decisions.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(decision) = decisions.iter_mut().rfind(|decision| decision.step == step) {
+            decision.remarks.push(remark);
+        }
     }
 
     /// The keys of all that this build found or made.
@@ -196,23 +200,23 @@ impl StepCache {
     /// # Errors
     /// [`StoreError::Io`].
     pub(crate) fn look_up(&self, stage: &str, key: Digest) -> Result<Found, StoreError> {
-        self.look_up_since(stage, key, None)
+        self.look_up_if(stage, key, &|_| true)
     }
 
-    /// As [`Self::look_up`], for a step whose runs from before `since`, in seconds since 1970, do not count.
+    /// As [`Self::look_up`], for a step of which not every run `counts`.
     ///
     /// # Errors
     /// [`StoreError::Io`].
-    pub(crate) fn look_up_since(
+    pub(crate) fn look_up_if(
         &self,
         stage: &str,
         key: Digest,
-        since: Option<i64>,
+        counts: &dyn Fn(&Record) -> bool,
     ) -> Result<Found, StoreError> {
         let mut state = self.shared.lock();
         loop {
-            if let Some(layer) = state.made.get(&key) {
-                return Ok(Found::Layer(*layer));
+            if let Some(made) = state.made.get(&key) {
+                return Ok(Found::Made(made.clone()));
             }
             if state.claimed.insert(key) {
                 break;
@@ -224,22 +228,17 @@ impl StepCache {
         if self.no_cache.covers(stage) {
             return Ok(Found::Missing(claim));
         }
-        let counts = |record: &Record| since.is_none_or(|since| record.created >= since);
-        let found = match self.stored(&key, &counts)? {
-            Some(layer) => Some(layer),
-            None => self.lend(&key, &counts)?,
+        let found = match self.stored(&key, counts)? {
+            Some(made) => Some(made),
+            None => self.lend(&key, counts)?,
         };
-        let Some(layer) = found else { return Ok(Found::Missing(claim)) };
+        let Some(made) = found else { return Ok(Found::Missing(claim)) };
         self.shared.lock().used.insert(key);
-        Ok(Found::Layer(layer))
+        Ok(Found::Made(made))
     }
 
     /// What the store has for a key; `None` where it has nothing, or not the layer that it promises.
-    fn stored(
-        &self,
-        key: &Digest,
-        counts: &dyn Fn(&Record) -> bool,
-    ) -> Result<Option<Option<Blob>>, StoreError> {
+    fn stored(&self, key: &Digest, counts: &dyn Fn(&Record) -> bool) -> Result<Option<Made>, StoreError> {
         let document = self.store.record(STEPS, key)?;
         match document.and_then(|document| Record::parse(&document)).filter(counts) {
             Some(record) => self.there(&record),
@@ -248,30 +247,25 @@ impl StepCache {
     }
 
     /// What a record says, if the store has it.
-    fn there(&self, record: &Record) -> Result<Option<Option<Blob>>, StoreError> {
+    fn there(&self, record: &Record) -> Result<Option<Made>, StoreError> {
         match record.layer() {
-            None => Ok(Some(None)),
-            Some(blob) if self.store.size_of(&blob.digest)? == Some(blob.size) => Ok(Some(Some(blob))),
+            None => Ok(Some(record.made())),
+            Some(blob) if self.store.size_of(&blob.digest)? == Some(blob.size) => Ok(Some(record.made())),
             Some(_) => Ok(None),
         }
     }
 
     /// What a shared cache has for a key. Its layer comes when it is needed; the entry is taken over at once.
-    fn lend(
-        &self,
-        key: &Digest,
-        counts: &dyn Fn(&Record) -> bool,
-    ) -> Result<Option<Option<Blob>>, StoreError> {
+    fn lend(&self, key: &Digest, counts: &dyn Fn(&Record) -> bool) -> Result<Option<Made>, StoreError> {
         let Some((record, source)) = self.imported.get(key) else { return Ok(None) };
         if !counts(record) {
             return Ok(None);
         }
-        let layer = record.layer();
-        if let Some(layer) = &layer {
+        if let Some(layer) = record.layer() {
             self.lent.lock().unwrap_or_else(PoisonError::into_inner).insert(layer.digest, *source);
         }
         self.store.put_record(STEPS, key, &record.to_bytes())?;
-        Ok(Some(layer))
+        Ok(Some(record.made()))
     }
 
     /// Runs of a step under its weak key, here and in shared caches.
@@ -292,10 +286,10 @@ impl StepCache {
     ///
     /// # Errors
     /// [`StoreError::Io`].
-    pub(crate) fn layer_of(&self, record: &Record, key: &Digest) -> Result<Option<Option<Blob>>, StoreError> {
+    pub(crate) fn made_by(&self, record: &Record, key: &Digest) -> Result<Option<Made>, StoreError> {
         match self.there(record)? {
-            Some(layer) => Ok(Some(layer)),
-            None => self.lend(key, &|lent| lent.layer() == record.layer()),
+            Some(made) => Ok(Some(made)),
+            None => self.lend(key, &|lent| lent.made() == record.made()),
         }
     }
 

@@ -1,16 +1,27 @@
-//! What the store remembers of a step: the layer it made.
+//! What the store remembers of a step: the layer it made, and what its tools changed of the image.
 //!
 //! A record is found by the step's key and names a blob by digest. It is written after the blob, so it never promises what was not
 //! there; a blob that is gone since, or a record that cannot be read, is a miss.
 
 use serde::{Deserialize, Serialize};
 use wbuild_layer::Blob;
+use wbuild_monitor::{ImageChange, NetworkUse};
 use wbuild_oci::{Compression, Digest};
 
 /// The kind of record in the store.
 pub(crate) const STEPS: &str = "steps";
 
-const VERSION: u32 = 1;
+/// 1 had neither the image's changes nor the use of the network.
+const VERSION: u32 = 2;
+
+/// What came of a step, whether it ran or was found.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Made {
+    /// `None` where nothing changed and the image's history asks for no layer.
+    pub(crate) layer: Option<Blob>,
+    /// What its tools changed of the image's configuration, in order.
+    pub(crate) image: Vec<ImageChange>,
+}
 
 /// What a step made.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -25,6 +36,10 @@ pub(crate) struct Record {
     pub(crate) took: u64,
     /// `None` where nothing changed and the image's history asks for no layer.
     layer: Option<Layer>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    image: Vec<ImageChange>,
+    /// Whether it had an internet socket.
+    pub(crate) network: NetworkUse,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -38,24 +53,39 @@ struct Layer {
 }
 
 impl Record {
-    pub(crate) fn new(step: &str, created: i64, took: std::time::Duration, layer: Option<&Blob>) -> Self {
-        let layer = layer.map(|blob| {
-            let Blob { compression, diff_id, tar_size, digest, size } = *blob;
+    pub(crate) fn new(
+        step: &str,
+        created: i64,
+        took: std::time::Duration,
+        made: &Made,
+        network: NetworkUse,
+    ) -> Self {
+        let layer = made.layer.map(|blob| {
+            let Blob { compression, diff_id, tar_size, digest, size } = blob;
             Layer { media_type: compression.media_type().to_owned(), diff_id, tar_size, digest, size }
         });
         let took = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
-        Self { version: VERSION, step: step.to_owned(), created, took, layer }
+        let image = made.image.clone();
+        Self { version: VERSION, step: step.to_owned(), created, took, layer, image, network }
     }
 
     /// `None` where the document is none that this version understands.
     pub(crate) fn parse(document: &[u8]) -> Option<Self> {
         let record: Self = serde_json::from_slice(document).ok()?;
-        (record.version == VERSION && (record.layer.is_none() || record.layer().is_some())).then_some(record)
+        let is_whole = record.layer.is_none() || record.layer().is_some();
+        // They may come from a shared cache: no instruction could say more than they do.
+        let is_sayable = record.image.iter().all(|change| change.check().is_ok());
+        (record.version == VERSION && is_whole && is_sayable).then_some(record)
     }
 
     pub(crate) fn to_bytes(&self) -> Vec<u8> {
         // Strings and numbers: nothing here can fail.
         serde_json::to_vec(self).unwrap_or_default()
+    }
+
+    /// All that it made.
+    pub(crate) fn made(&self) -> Made {
+        Made { layer: self.layer(), image: self.image.clone() }
     }
 
     /// The layer, if it made one.
@@ -80,21 +110,28 @@ mod tests {
             digest: Digest::of(b"gz"),
             size: 2,
         };
-        for layer in [None, Some(&blob)] {
-            let record = Record::new("RUN x", 7, std::time::Duration::from_millis(1500), layer);
+        let image = vec![ImageChange::Env("A".to_owned(), "1".to_owned()), ImageChange::Cmd(Vec::new())];
+        for made in [
+            Made::default(),
+            Made { layer: Some(blob), image: Vec::new() },
+            Made { layer: None, image: image.clone() },
+            Made { layer: Some(blob), image },
+        ] {
+            let took = std::time::Duration::from_millis(1500);
+            let record = Record::new("RUN x", 7, took, &made, NetworkUse::Used);
             let read = Record::parse(&record.to_bytes()).unwrap();
             assert_eq!(read, record);
-            assert_eq!(read.layer(), layer.copied());
+            assert_eq!(read.made(), made);
         }
     }
 
     #[test]
     fn what_is_not_understood_is_no_record() {
-        let record = Record::new("RUN x", 7, std::time::Duration::ZERO, None);
+        let record = Record::new("RUN x", 7, std::time::Duration::ZERO, &Made::default(), NetworkUse::None);
         let text = String::from_utf8(record.to_bytes()).unwrap();
         for wrong in [
             String::new(),
-            text.replace("\"version\":1", "\"version\":2"),
+            text.replace("\"version\":2", "\"version\":1"),
             text.replace("\"layer\":null", "\"layer\":null,\"more\":1"),
             text[..text.len() - 1].to_owned(),
         ] {

@@ -4,6 +4,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use cap_std::ambient_authority;
+use wbuild_layer::Blob;
+use wbuild_monitor::NetworkUse;
 use wbuild_oci::{Compression, media};
 
 use super::*;
@@ -31,7 +33,8 @@ impl Room {
             digest: there.digest,
             size: there.size,
         };
-        let record = Record::new("RUN x", 0, Duration::ZERO, Some(&blob));
+        let made = Made { layer: Some(blob), image: Vec::new() };
+        let record = Record::new("RUN x", 0, Duration::ZERO, &made, NetworkUse::None);
         StepCache::write(&self.store, &[key], &record).unwrap();
         blob
     }
@@ -39,7 +42,7 @@ impl Room {
 
 fn found(cache: &StepCache, stage: &str, key: Digest) -> Option<Option<Blob>> {
     match cache.look_up(stage, key).unwrap() {
-        Found::Layer(layer) => Some(layer),
+        Found::Made(made) => Some(made.layer),
         Found::Missing(_) => None,
     }
 }
@@ -96,7 +99,7 @@ fn two_stages_at_the_same_step_make_it_once() {
                 if let Found::Missing(claim) = cache.look_up(stage, key).unwrap() {
                     made.fetch_add(1, Ordering::SeqCst);
                     std::thread::sleep(Duration::from_millis(20));
-                    claim.fulfil(None);
+                    claim.fulfil(&Made::default());
                 }
             });
         }

@@ -207,6 +207,8 @@ mod tests {
     use wbuild_layer::Blob;
     use wbuild_oci::{Compression, Descriptor, media};
 
+    use wbuild_monitor::NetworkUse;
+
     use super::*;
 
     struct Room {
@@ -229,7 +231,9 @@ mod tests {
             let Descriptor { digest, size, .. } = store.ingest_bytes(media::LAYER_GZIP, &content).unwrap();
             let (compression, diff_id) = (Compression::Gzip, Digest::of(b"tar"));
             let blob = Blob { compression, diff_id, tar_size: 0, digest, size };
-            let record = Record::new(name, i64::try_from(used).unwrap(), Duration::ZERO, Some(&blob));
+            let made = super::super::Made { layer: Some(blob), image: Vec::new() };
+            let created = i64::try_from(used).unwrap();
+            let record = Record::new(name, created, Duration::ZERO, &made, NetworkUse::None);
             let key = Digest::of(name.as_bytes());
             super::super::StepCache::write(&store, &[key], &record).unwrap();
             self.age("blobs/sha256", digest, used);

@@ -234,6 +234,7 @@ impl Bench {
             resolv_conf: b"nameserver 192.0.2.1\n".to_vec(),
             journal_check: JournalCheck::FullWalk,
             no_cache: self.no_cache.clone(),
+            cache_rules: Default::default(),
             materials: Vec::new(),
             cache_from: Vec::new(),
             cache_to: Vec::new(),

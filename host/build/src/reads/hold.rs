@@ -184,7 +184,7 @@ fn damaged() -> String {
 fn told(path: &RootPath, state: &State, facts: Facts) -> String {
     match state {
         State::Absent => format!("{path} is gone, or is not there as it was"),
-        State::Astray => format!("the way to /{path} is another one"),
+        State::Astray => format!("the way to {path} is another one"),
         State::There(seen) => match &seen.link {
             Some(text) => format!("{path} is a link to {} now", String::from_utf8_lossy(text)),
             None if facts == Facts::KIND => format!("{path} is there now, or is of another kind"),

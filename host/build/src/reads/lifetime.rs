@@ -1,7 +1,8 @@
 //! How long a run of a step is believed: `# wbuild: cache=12h` above a RUN.
 //!
-//! Without it, a step that is found by what it read and that used the network is believed for a week, and any other for ever. With it, the step
-//! runs again when its last run is older, by whatever key it is found and whether it used the network or not.
+//! Without it, a step that used the network is believed for as long as `--cache-network-ttl` says; where that says nothing, for a week where it is
+//! found by what it read, and for ever by its key, as with every builder. With it, the step runs again when its last run is older, by
+//! whatever key it is found and whether it used the network or not.
 
 use std::time::Duration;
 
@@ -10,7 +11,7 @@ use wbuild_plan::Span;
 
 use crate::error::BuildError;
 
-/// What a step that used the network is believed for where nothing is said.
+/// What a step that used the network and is found by what it read is believed for where nothing is said.
 const WEEK: Duration = Duration::from_secs(7 * 86_400);
 
 /// See the module.
@@ -35,33 +36,42 @@ impl Lifetime {
             let Some(comment) = line.trim().strip_prefix('#') else { break };
             let Some(said) = comment.trim().strip_prefix("wbuild:") else { continue };
             let Some(text) = said.trim().strip_prefix("cache=") else { continue };
-            let duration = parse(text.trim())
+            let duration = lifetime(text.trim())
                 .ok_or_else(|| BuildError::Lifetime { span, text: text.trim().to_owned() })?;
             return Ok(Self::For(duration));
         }
         Ok(Self::Unsaid)
     }
 
-    /// Whether a run of this age still counts, which is found by what it read.
-    pub(crate) fn holds(self, network: NetworkUse, age: Duration) -> bool {
-        match (self, network) {
-            (Self::For(most), _) => age < most,
-            (Self::Unsaid, NetworkUse::Used) => age < WEEK,
-            (Self::Unsaid, NetworkUse::None) => true,
-        }
-    }
-
-    /// The moment before which a run does not count, in seconds since 1970, where something is said.
-    pub(crate) fn since(self, now: i64) -> Option<i64> {
-        match self {
-            Self::Unsaid => None,
-            Self::For(most) => Some(now.saturating_sub(i64::try_from(most.as_secs()).unwrap_or(i64::MAX))),
+    /// Whether a run of this age still counts; `ttl` is what `--cache-network-ttl` says.
+    pub(crate) fn holds(
+        self,
+        by: FoundBy,
+        network: NetworkUse,
+        age: Duration,
+        ttl: Option<Duration>,
+    ) -> bool {
+        match (self, network, ttl) {
+            (Self::For(most), ..) => age < most,
+            (Self::Unsaid, NetworkUse::Used, Some(ttl)) => age < ttl,
+            (Self::Unsaid, NetworkUse::Used, None) => by == FoundBy::Key || age < WEEK,
+            (Self::Unsaid, NetworkUse::None, _) => true,
         }
     }
 }
 
+/// How a run was found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum FoundBy {
+    /// By the step's own key.
+    Key,
+    /// By what it read.
+    Reads,
+}
+
 /// `90s`, `30m`, `12h`, `7d`, `2w`.
-fn parse(text: &str) -> Option<Duration> {
+#[must_use]
+pub fn lifetime(text: &str) -> Option<Duration> {
     let unit = text.chars().last()?;
     let size = match unit {
         's' => 1,
@@ -98,10 +108,19 @@ mod tests {
     #[test]
     fn the_network_makes_a_difference_where_nothing_is_said() {
         let (day, month) = (Duration::from_secs(86_400), Duration::from_secs(30 * 86_400));
-        assert!(Lifetime::Unsaid.holds(NetworkUse::Used, day));
-        assert!(!Lifetime::Unsaid.holds(NetworkUse::Used, month));
-        assert!(Lifetime::Unsaid.holds(NetworkUse::None, month));
-        assert!(!Lifetime::For(Duration::from_secs(60)).holds(NetworkUse::None, day));
-        assert_eq!(Lifetime::For(day).since(100_000), Some(13_600));
+        let unsaid = |by, network, age, ttl| Lifetime::Unsaid.holds(by, network, age, ttl);
+        let (key, reads) = (FoundBy::Key, FoundBy::Reads);
+        assert!(unsaid(reads, NetworkUse::Used, day, None));
+        assert!(!unsaid(reads, NetworkUse::Used, month, None));
+        assert!(unsaid(key, NetworkUse::Used, month, None), "as every builder has it");
+        for by in [key, reads] {
+            assert!(unsaid(by, NetworkUse::Used, day, Some(month)));
+            assert!(!unsaid(by, NetworkUse::Used, month, Some(day)));
+            assert!(unsaid(by, NetworkUse::None, month, Some(day)));
+            let minute = Lifetime::For(Duration::from_secs(60));
+            assert!(!minute.holds(by, NetworkUse::None, day, None));
+            assert!(!minute.holds(by, NetworkUse::None, day, Some(month)), "what a line says counts for it");
+        }
+        assert!(!Lifetime::For(Duration::ZERO).holds(key, NetworkUse::None, Duration::ZERO, None));
     }
 }

@@ -9,6 +9,7 @@
 mod hold;
 mod lifetime;
 mod machine;
+mod proof;
 mod record;
 mod set;
 #[cfg(test)]
@@ -16,13 +17,12 @@ mod tests;
 
 use std::time::Duration;
 
-use wbuild_layer::Blob;
-use wbuild_monitor::{NetworkUse, Observations};
+use wbuild_monitor::{NetworkUse, Observations, Taint};
 use wbuild_oci::Digest;
 use wbuild_plan::{Run, RunMountKind, Step};
 use wbuild_store::Store;
 
-use crate::cache::{Common, Record};
+use crate::cache::{Common, Made, Record};
 use crate::error::BuildError;
 use crate::search::Search;
 use crate::stage::{Sources, StageRunner, StageState};
@@ -30,7 +30,8 @@ use crate::tree::Tree;
 
 pub(crate) use hold::TreeDigests;
 use hold::{Verdict, hold};
-pub(crate) use lifetime::Lifetime;
+pub use lifetime::lifetime;
+pub(crate) use lifetime::{FoundBy, Lifetime};
 pub(crate) use record::{Candidate, READS, document, parse, read as stored};
 use set::ReadSet;
 
@@ -58,13 +59,18 @@ impl Learnt {
 /// What came of looking for a step by what it read.
 pub(crate) enum Replay {
     /// It need not run.
-    Found {
-        layer: Option<Blob>,
-        /// So many paths were looked at.
-        paths: usize,
-    },
+    Found(Box<Hit>),
     /// It has to run; why the runs that are known do not count, of the newest.
     Unknown(Vec<String>),
+}
+
+/// A run that read what is there now.
+#[derive(Clone, Debug)]
+pub(crate) struct Hit {
+    pub(crate) record: Record,
+    pub(crate) made: Made,
+    /// So many paths were looked at.
+    pub(crate) paths: usize,
 }
 
 /// The parent of every weak key: no tree, but the machine.
@@ -93,8 +99,11 @@ impl StageRunner<'_> {
         tree: &Tree,
     ) -> Result<Option<Learnt>, BuildError> {
         let Some(Observations { mut paths, network, taints }) = observed else { return Ok(None) };
-        if !taints.is_empty() || !is_observable(run) {
+        let unseen =
+            if is_observable(run) { taints.first().map(taint) } else { Some(UNSEEN_MOUNT.to_owned()) };
+        if let Some(reason) = unseen {
             tracing::debug!(step = step.name, ?taints, "no read set is kept");
+            self.cache.remark(&step.name, format!("it will be found by its key alone: {reason}"));
             return Ok(None);
         }
         self.cache
@@ -127,22 +136,20 @@ impl StageRunner<'_> {
         };
         let user = format!("{user:?}");
         let lifetime = Lifetime::of(&self.request.dockerfile, step.span)?;
+        let ttl = self.request.cache_rules.network_ttl;
         let mut first = Vec::new();
         for candidate in &candidates {
             let Some(record) = candidate.record() else { continue };
-            let Some(layer) = self.cache.layer_of(&record, &candidate.key)? else { continue };
+            let Some(made) = self.cache.made_by(&record, &candidate.key)? else { continue };
             let reasons = if candidate.user != user {
                 vec![format!("the user {:?} is another one in its tree", run.user)]
-            } else if !lifetime.holds(candidate.network, self.age(&record)) {
+            } else if !lifetime.holds(FoundBy::Reads, candidate.network, self.age(&record), ttl) {
                 vec![format!("it used the network {} ago", told(self.age(&record)))]
             } else {
                 match hold(&candidate.set, &tree, self.cache.tree_digests()) {
                     Ok(Verdict::Holds) => {
-                        for claim in &search.claims {
-                            claim.fulfil(layer);
-                            self.cache.found_by_reads(&claim.key(), &record)?;
-                        }
-                        return Ok(Replay::Found { layer, paths: candidate.set.len() });
+                        let paths = candidate.set.len();
+                        return Ok(Replay::Found(Box::new(Hit { record, made, paths })));
                     }
                     Ok(Verdict::Differs(reasons)) => reasons,
                     Err((path, errno)) => return Err(self.unreadable(step, path, errno.into())),
@@ -155,8 +162,23 @@ impl StageRunner<'_> {
         Ok(Replay::Unknown(first))
     }
 
-    fn age(&self, record: &Record) -> Duration {
+    pub(crate) fn age(&self, record: &Record) -> Duration {
         Duration::from_secs(u64::try_from(self.now.saturating_sub(record.created)).unwrap_or(0))
+    }
+}
+
+const UNSEEN_MOUNT: &str = "what a mount of type cache, secret or ssh brings is not seen";
+
+/// Why what a step made depends on more than its tree.
+fn taint(taint: &Taint) -> String {
+    let text = |path: &[u8]| String::from_utf8_lossy(path).into_owned();
+    match taint {
+        Taint::Machine(path) => format!("it read {}, which tells of the machine", text(path)),
+        Taint::Shared(path) => format!("it changed {path}, which has other names"),
+        Taint::Magic(path) => format!("it went to {} through a descriptor or a process", text(path)),
+        Taint::Failed(path) => format!("a change of {path} began and failed"),
+        Taint::Unreadable(path) => format!("{path} could not be looked at"),
+        Taint::Overflow => "it looked at more paths than are kept".to_owned(),
     }
 }
 

@@ -22,7 +22,8 @@ fn file(path: &str, content: &str) -> Observation {
 }
 
 fn candidate(key: &str, created: i64, set: ReadSet) -> Candidate {
-    let record = Record::new("RUN x", created, std::time::Duration::ZERO, None);
+    let (made, network) = (crate::cache::Made::default(), NetworkUse::None);
+    let record = Record::new("RUN x", created, std::time::Duration::ZERO, &made, network);
     Candidate::new(Digest::of(key.as_bytes()), "root".to_owned(), NetworkUse::None, &record, set)
 }
 

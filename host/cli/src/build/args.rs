@@ -86,6 +86,15 @@ pub(crate) struct BuildArgs {
     #[arg(long, value_name = "STAGE,..", value_delimiter = ',')]
     pub(crate) no_cache_filter: Vec<String>,
 
+    /// How long a step that used the network counts (`12h`, `7d`), whatever it read; a comment `# wbuild: cache=12h` above an
+    /// instruction says it for that one [default: a week where a step is found by what it read]
+    #[arg(long, value_name = "AGE")]
+    pub(crate) cache_network_ttl: Option<String>,
+
+    /// Of the steps that are found by what they read, run so many all the same and fail where they make something else
+    #[arg(long, value_name = "N%")]
+    pub(crate) cache_verify: Option<String>,
+
     /// A cache to read: `type=registry,ref=NAME`, NAME, or `type=local,src=DIR`; repeatable
     #[arg(long, value_name = "type=..")]
     pub(crate) cache_from: Vec<String>,

@@ -234,6 +234,7 @@ fn request(
         resolv_conf: inputs::resolv_conf(),
         journal_check: inputs::journal_check(environment)?,
         no_cache: settings.no_cache.clone(),
+        cache_rules: settings.cache_rules,
         materials: settings.materials.clone(),
         cache_from: caches::open(&settings.cache_from, |note| say(settings, &format!("note: {note}"))),
         cache_to: caches::create(&settings.cache_to)?,

@@ -54,6 +54,9 @@ pub(crate) fn failure(error: &BuildError, source: &Source) -> Failure {
         BuildError::Lifetime { span, .. } => Failure::new(Exit::Dockerfile, error.to_string())
             .at(at(span))
             .hint("the comment above it gives a number and a unit: 90s, 30m, 12h, 7d, 2w"),
+        BuildError::CacheDiffers { span, .. } => Failure::new(Exit::Step, error.to_string())
+            .at(at(span))
+            .hint("it depends on the clock, on chance or on the network, which no builder sees; if it does not, please report this. What was known of its reads is forgotten"),
         BuildError::SecretFound { span, .. } => Failure::new(Exit::Step, error.to_string())
             .at(at(span))
             .hint("no layer was made; a secret can be read from its mount, but not written to the image"),

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::io::IsTerminal;
 use std::path::PathBuf;
 
-use wbuild_build::{GitMaterial, NoCache, Packing};
+use wbuild_build::{CacheRules, GitMaterial, NoCache, Packing};
 use wbuild_oci::{GitDir, GitSource, Platform, Reference};
 use wbuild_policy::Mode;
 
@@ -64,6 +64,7 @@ pub(crate) struct Settings {
     pub(crate) notes: Vec<String>,
     /// Which steps run though the cache knows them.
     pub(crate) no_cache: NoCache,
+    pub(crate) cache_rules: CacheRules,
     /// Shared caches to read.
     pub(crate) cache_from: Vec<caches::Place>,
     /// Shared caches to write.
@@ -201,6 +202,7 @@ impl Settings {
             run: RunSettings::new(&args.run, environment)?,
             notes,
             no_cache: no_cache(args),
+            cache_rules: cache_rules(args)?,
             cache_from: caches::from(&args.cache_from)?,
             cache_to: caches::to(&args.cache_to)?,
             policy: args.policy.clone(),
@@ -219,6 +221,25 @@ fn policy_mode(text: &str) -> Result<Mode, Failure> {
         "audit" => Ok(Mode::Audit),
         _ => Err(Failure::usage(format!("--policy-mode {text}: it is enforce or audit"))),
     }
+}
+
+fn cache_rules(args: &BuildArgs) -> Result<CacheRules, Failure> {
+    let network_ttl = args.cache_network_ttl.as_deref().map(|text| {
+        wbuild_build::lifetime(text).ok_or_else(|| {
+            Failure::usage(format!("--cache-network-ttl {text}: it is no duration"))
+                .hint("90s, 30m, 12h, 7d, 2w")
+        })
+    });
+    let verify = args.cache_verify.as_deref().map(|text| {
+        let number = text.strip_suffix('%').unwrap_or(text).parse::<u8>().ok();
+        number
+            .filter(|number| *number <= 100)
+            .ok_or_else(|| Failure::usage(format!("--cache-verify {text}: it is no number from 0% to 100%")))
+    });
+    Ok(CacheRules {
+        network_ttl: network_ttl.transpose()?,
+        verify_percent: verify.transpose()?.unwrap_or_default(),
+    })
 }
 
 fn no_cache(args: &BuildArgs) -> NoCache {
@@ -577,5 +598,11 @@ mod tests {
             stages(&["a", "b", "c"])
         );
         assert_eq!(no_cache(&["--no-cache", "--no-cache-filter", "a", "."]), NoCache::Everywhere);
+        let rules = |args: &[&str]| settings(args, &[]).map(|settings| settings.cache_rules);
+        assert_eq!(rules(&["."]).unwrap(), CacheRules::default());
+        let given = rules(&["--cache-network-ttl=2h", "--cache-verify=5%", "."]).unwrap();
+        assert_eq!((given.network_ttl.unwrap().as_secs(), given.verify_percent), (7_200, 5));
+        assert!(rules(&["--cache-verify=101%", "."]).is_err());
+        assert!(rules(&["--cache-network-ttl=soon", "."]).is_err());
     }
 }
