@@ -64,9 +64,7 @@ impl Growing {
 
     /// The ChainID (image-spec config.md) of the layers so far; without a layer, a digest that no chain has.
     pub(crate) fn chain_id(&self) -> Digest {
-        let mut diff_ids = self.config.rootfs.diff_ids.iter();
-        let Some(lowest) = diff_ids.next() else { return Digest::of(b"scratch") };
-        diff_ids.fold(*lowest, |chain, diff_id| Digest::of(format!("{chain} {diff_id}").as_bytes()))
+        chain_id(self.config.rootfs.diff_ids.iter().copied())
     }
 
     /// Adds a history entry, with its layer if it has one.
@@ -205,6 +203,12 @@ fn as_oci(layer: &Descriptor) -> Descriptor {
     let mut descriptor = Descriptor::new(media_type, layer.digest, layer.size);
     descriptor.urls.clone_from(&layer.urls);
     descriptor
+}
+
+/// The ChainID (image-spec config.md) of layers, lowest first; without a layer, a digest that no chain has.
+pub(crate) fn chain_id(mut diff_ids: impl Iterator<Item = Digest>) -> Digest {
+    let Some(lowest) = diff_ids.next() else { return Digest::of(b"scratch") };
+    diff_ids.fold(lowest, |chain, diff_id| Digest::of(format!("{chain} {diff_id}").as_bytes()))
 }
 
 #[cfg(test)]

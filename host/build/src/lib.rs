@@ -23,6 +23,7 @@ mod export;
 mod files;
 mod image;
 mod images;
+mod kept;
 mod mounts;
 mod parked;
 mod permission;
@@ -63,7 +64,7 @@ pub use progress::{Event, Outcome, Progress, Vertex};
 pub use reads::lifetime;
 pub use request::{
     Archive, BuildRequest, Built, ContextDir, EpochRule, GitMaterial, MediaTypes, NamedContext, Output,
-    Wiring,
+    TreeSharing, Wiring,
 };
 pub use run::HOSTNAME;
 pub use tree::TreeError;

@@ -8,13 +8,13 @@ use std::path::{Path, PathBuf};
 use cap_std::fs::Dir;
 use wbuild_layer::Expected;
 use wbuild_monitor::JournalCheck;
-use wbuild_oci::Descriptor;
-use wbuild_rootfs::Layer;
+use wbuild_oci::{Descriptor, Digest};
+use wbuild_rootfs::{Layer, Likeness, Sharing};
 use wbuild_store::{StoreError, Tree as Home};
 
 use crate::error::BuildError;
 use crate::request::Wiring;
-use crate::tree::{Sharing, Tree};
+use crate::tree::Tree;
 
 /// A tree on disk that nobody has open.
 pub(crate) struct ParkedTree {
@@ -40,7 +40,7 @@ impl ParkedTree {
     /// Unpacks `layers`, lowest first, into a new tree.
     pub(crate) fn unpack(
         wiring: &Wiring,
-        layers: &[(Descriptor, wbuild_oci::Digest)],
+        layers: &[(Descriptor, Digest)],
         name: &str,
     ) -> Result<Self, BuildError> {
         let home = wiring.store.tree()?;
@@ -56,15 +56,30 @@ impl ParkedTree {
 
     /// A new tree with the same files, by hard links or reflinks; `None` where the volume has neither. This one is not changed
     /// any more.
-    pub(crate) fn link(&mut self, wiring: &Wiring, name: &str) -> Result<Option<Self>, BuildError> {
+    pub(crate) fn link(
+        &mut self,
+        wiring: &Wiring,
+        name: &str,
+    ) -> Result<Option<(Self, Likeness)>, BuildError> {
         self.standing = Standing::Frozen;
+        Self::shared(wiring, &self.path, self.holds, name)
+    }
+
+    /// A new tree with the files of the one in `from`, which holds this many layers and which nobody changes any more; with what that
+    /// one looked like.
+    pub(crate) fn shared(
+        wiring: &Wiring,
+        from: &Path,
+        holds: usize,
+        name: &str,
+    ) -> Result<Option<(Self, Likeness)>, BuildError> {
         for how in [Sharing::Inodes, Sharing::Blocks] {
             let home = wiring.store.tree()?;
             let path = wiring.store_path.join(home.path()).join("root");
-            match Tree::share(&path, &self.path, how) {
-                Ok(()) => {
-                    let holds = self.holds;
-                    return Ok(Some(Self { home, path, scratches: 0, holds, standing: Standing::Alone }));
+            match Tree::share(&path, from, how) {
+                Ok(likeness) => {
+                    let tree = Self { home, path, scratches: 0, holds, standing: Standing::Alone };
+                    return Ok(Some((tree, likeness)));
                 }
                 Err(error) if error.is_unable_to_share() => {}
                 Err(source) => {
@@ -84,7 +99,7 @@ impl ParkedTree {
     pub(crate) fn extend(
         &mut self,
         wiring: &Wiring,
-        layers: &[(Descriptor, wbuild_oci::Digest)],
+        layers: &[(Descriptor, Digest)],
         name: &str,
     ) -> Result<(), BuildError> {
         let more = layers.get(self.holds..).unwrap_or_default();
@@ -98,7 +113,7 @@ impl ParkedTree {
     }
 
     /// Whether some of `layers`, an image's, are not in it.
-    pub(crate) fn lacks(&self, layers: &[(Descriptor, wbuild_oci::Digest)]) -> bool {
+    pub(crate) fn lacks(&self, layers: &[(Descriptor, Digest)]) -> bool {
         self.holds < layers.len()
     }
 
@@ -115,6 +130,11 @@ impl ParkedTree {
 
     pub(crate) fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Keeps the tree, from which one was linked, for later builds.
+    pub(crate) fn keep(self, wiring: &Wiring, key: &Digest, likeness: Likeness) -> Result<(), StoreError> {
+        self.home.keep(&wiring.store, key, likeness.digest, likeness.bytes)
     }
 
     /// Removes the tree.
@@ -140,7 +160,7 @@ impl ParkedTree {
 }
 
 /// Opens a layer for unpacking.
-fn blob(wiring: &Wiring, (layer, diff_id): &(Descriptor, wbuild_oci::Digest)) -> io::Result<Layer> {
+fn blob(wiring: &Wiring, (layer, diff_id): &(Descriptor, Digest)) -> io::Result<Layer> {
     if wiring.cancel.is_cancelled() {
         return Err(io::ErrorKind::Interrupted.into());
     }

@@ -10,6 +10,8 @@ use std::time::{Duration, Instant};
 use wbuild_monitor::{OutputSink, Stream};
 use wbuild_plan::Span;
 
+use crate::kept::Made;
+
 /// Takes the events of a build; called from several threads.
 pub trait Progress: Send + Sync {
     /// Takes one event.
@@ -125,6 +127,14 @@ impl Running {
 
     pub(crate) fn done(mut self) {
         self.outcome = Outcome::Done;
+    }
+
+    /// Layers are in a tree now.
+    pub(crate) fn unpacked(self, made: Made) {
+        match made {
+            Made::Unpacked => self.done(),
+            Made::Taken => self.cached(),
+        }
     }
 
     pub(crate) fn cached(mut self) {

@@ -191,6 +191,15 @@ pub enum MediaTypes {
     Docker,
 }
 
+/// Which builds share the files of trees that layers are unpacked to; what is shared is copied before it changes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TreeSharing {
+    /// The stages of one build: for Dockerfiles that are not trusted.
+    WithinBuild,
+    /// All builds with this store: what one unpacked, the next finds.
+    BetweenBuilds,
+}
+
 /// What a build works with.
 #[derive(Clone)]
 pub struct Wiring {
@@ -200,6 +209,8 @@ pub struct Wiring {
     pub store_path: PathBuf,
     /// Registries.
     pub remote: Arc<dyn Remote>,
+    /// Which builds share the trees that layers are unpacked to.
+    pub trees: TreeSharing,
     /// What runs RUN steps.
     pub engine: Arc<dyn Engine>,
     /// Who is told.

@@ -234,7 +234,7 @@ impl<'a> Solver<'a> {
             // Nobody else wants it.
             _ => return Ok(tree.take()),
         };
-        linked.link(self.wiring, &stage.name)
+        Ok(linked.link(self.wiring, &stage.name)?.map(|(tree, _)| tree))
     }
 
     /// Removes the trees that nothing needs any more: a build's disk use is what it still works with.

@@ -14,6 +14,7 @@ use crate::context::ContextFiles;
 use crate::error::{BuildError, FilesError};
 use crate::files::Files;
 use crate::image::Growing;
+use crate::kept::{self, Made};
 use crate::parked::ParkedTree;
 use crate::request::{ContextDir, NamedContext};
 use crate::solve::{Done, SharedTree, Solver};
@@ -106,11 +107,14 @@ impl<'a> StageSources<'_, 'a> {
             shared.bring(cache, &layers)?;
             syncs.wait()?;
             let running = reporter.start(&format!("[{name}] unpack"));
-            let whole = match tree.take() {
-                Some(mut there) if !there.is_frozen() => there.extend(wiring, &layers, name).map(|()| there),
-                _ => ParkedTree::unpack(wiring, &layers, name),
-            }?;
-            running.done();
+            let (whole, made) = match tree.take() {
+                Some(mut there) if !there.is_frozen() => {
+                    there.extend(wiring, &layers, name)?;
+                    (there, Made::Unpacked)
+                }
+                _ => kept::tree_of(wiring, &layers, name)?,
+            };
+            running.unpacked(made);
             *tree = Some(whole);
         }
         match &*tree {

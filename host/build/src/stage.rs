@@ -25,6 +25,7 @@ use crate::error::{BuildError, FilesError};
 use crate::evidence::{Ended, Ledger};
 use crate::files::Files;
 use crate::image::Growing;
+use crate::kept;
 use crate::mounts::secrets::Given;
 use crate::mounts::{self, MountContext};
 use crate::parked::ParkedTree;
@@ -273,8 +274,9 @@ impl StageRunner<'_> {
             }
             None => {
                 let running = self.reporter.start(&format!("[{name}] unpack the base"));
-                state.tree = Some(ParkedTree::unpack(self.wiring, &layers, name)?);
-                running.done();
+                let (tree, made) = kept::tree_of(self.wiring, &layers, name)?;
+                state.tree = Some(tree);
+                running.unpacked(made);
             }
         }
         Ok(())

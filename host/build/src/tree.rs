@@ -16,7 +16,7 @@ use wbuild_monitor::{
 };
 use wbuild_oci::Digest;
 use wbuild_policy::Policy;
-use wbuild_rootfs::{Layer, Materialise, MaterialiseError, Owner, Root, RootError};
+use wbuild_rootfs::{Layer, Likeness, MaterialiseError, Owner, Root, RootError, Sharing};
 
 use crate::files::{Files, Kind, Node};
 use crate::users::UserFiles;
@@ -69,15 +69,6 @@ pub(crate) fn owner() -> Owner {
 /// The uid and gid of trees and steps where wbuild runs as root.
 const SCRATCH_ID: u32 = 65321;
 
-/// How a tree takes over another's files.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Sharing {
-    /// By hard links; a file is copied when it is changed.
-    Inodes,
-    /// By reflinks.
-    Blocks,
-}
-
 impl TreeError {
     /// Whether the volume cannot share files this way.
     pub(crate) fn is_unable_to_share(&self) -> bool {
@@ -91,16 +82,14 @@ impl TreeError {
 
 impl Tree {
     /// Makes a tree in `path`, which is not there yet, with the files of the one in `from`, which nobody has open and
-    /// nobody changes any more.
-    pub(crate) fn share(path: &Path, from: &Path, how: Sharing) -> Result<(), TreeError> {
+    /// nobody changes any more; says what that one looked like.
+    pub(crate) fn share(path: &Path, from: &Path, how: Sharing) -> Result<Likeness, TreeError> {
         let from = Root::open(from, owner())?;
         from.open_views()?;
         let root = Root::create(path, owner())?;
-        root.materialise(match how {
-            Sharing::Inodes => Materialise::HardLink(&from),
-            Sharing::Blocks => Materialise::Reflink(&from),
-        })?;
-        Ok(root.persist()?)
+        let likeness = root.take_over(&from, how)?;
+        root.persist()?;
+        Ok(likeness)
     }
 
     /// Makes a tree in `path`, which is not there yet, fills it from layers, lowest first, and leaves it for [`Tree::open`].
@@ -109,7 +98,7 @@ impl Tree {
         layers: &mut dyn Iterator<Item = io::Result<Layer>>,
     ) -> Result<(), TreeError> {
         let root = Root::create(path, owner())?;
-        root.materialise(Materialise::Unpack { layers, limits: wbuild_layer::Limits::default() })?;
+        root.unpack(layers, wbuild_layer::Limits::default())?;
         Ok(root.persist()?)
     }
 
@@ -119,7 +108,7 @@ impl Tree {
         layers: &mut dyn Iterator<Item = io::Result<Layer>>,
     ) -> Result<(), TreeError> {
         let root = Root::open(path, owner())?;
-        root.materialise(Materialise::Unpack { layers, limits: wbuild_layer::Limits::default() })?;
+        root.unpack(layers, wbuild_layer::Limits::default())?;
         Ok(root.persist()?)
     }
 

@@ -43,6 +43,6 @@ pub use tool::{ImageChange, LARGEST_CHANGE, MOST_CHANGES, SecretPlace, ToolConte
 pub use wbuild_layer::RootPath;
 pub use wbuild_policy::{Limit as PolicyLimit, Limits as PolicyLimits, Policy};
 pub use wbuild_rootfs::{
-    Finished, GraftId, JournalCheck, Layer, Lent, Materialise, MaterialiseError, MtimeRule, Owner, Refusal,
-    Root, RootError,
+    Finished, GraftId, JournalCheck, Layer, Lent, MaterialiseError, MtimeRule, Owner, Refusal, Root,
+    RootError,
 };

@@ -30,7 +30,7 @@ pub use error::RootError;
 pub use journal::Journal;
 pub use lend::Lent;
 pub use links::Links;
-pub use materialise::{Layer, Materialise, MaterialiseError, Refusal};
+pub use materialise::{Layer, Likeness, MaterialiseError, Refusal, Sharing};
 pub use mounts::{Graft, GraftAccess, MountTable, Seat, TreeSeat};
 pub use record::{
     GraftId, InodeKey, Record, Records, S_IFBLK, S_IFCHR, S_IFDIR, S_IFIFO, S_IFLNK, S_IFMT, S_IFREG,

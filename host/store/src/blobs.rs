@@ -5,7 +5,7 @@
 
 use crate::lease::{Kept, Lease};
 use crate::moment::Moment;
-use crate::{Expected, Ingest, LayoutSource, StoreError, Tree, ingest, record, tree};
+use crate::{Expected, Ingest, LayoutSource, StoreError, Tree, ingest, kept, record, tree};
 use cap_std::fs::{Dir, File};
 use std::io::{self, Read};
 use std::sync::{Arc, Mutex};
@@ -22,6 +22,7 @@ struct Rooms {
     blobs: Dir,
     ingest: Dir,
     trees: Dir,
+    kept: Dir,
     records: Dir,
     leases: Dir,
     lease: Arc<Lease>,
@@ -49,12 +50,14 @@ impl Store {
             blobs: room("blobs/sha256")?,
             ingest: room("ingest")?,
             trees: room("trees")?,
+            kept: room("kept")?,
             records: room("records")?,
         };
         ingest::sweep(&rooms.ingest).map_err(failed("sweep", "ingest"))?;
         // A wish that speeds trees up where the filesystem knows it; nothing depends on it.
         let _granted = tree::spread(&rooms.trees);
         tree::sweep(&rooms.trees).map_err(failed("sweep", "trees"))?;
+        kept::sweep(&rooms.kept).map_err(failed("sweep", "kept"))?;
         for (name, content) in
             [(Layout::FILE, Layout::to_bytes()), ("index.json", Index::new(Vec::new()).to_compact_bytes())]
         {
@@ -198,6 +201,10 @@ impl Store {
 
     pub(crate) fn blob_room(&self) -> &Dir {
         &self.rooms.blobs
+    }
+
+    pub(crate) fn kept_room(&self) -> &Dir {
+        &self.rooms.kept
     }
 
     pub(crate) fn record_room(&self) -> &Dir {

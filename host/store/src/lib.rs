@@ -6,6 +6,7 @@
 //! blobs/sha256/<hex>        verified content; appears by rename after fsync, or not
 //! ingest/<unique>           content on its way in, locked by the process that writes it
 //! trees/<unique>/           captured trees, and <unique>.lock, locked by the process that lives in it
+//! kept/<hex>/               captured trees that outlive their build, by key; see `kept`
 //! leases/<unique>           locked by each process that has the store open: what it uses is not removed
 //! records/<kind>/<hex>      small documents by key: cache entries, the names of images
 //! ```
@@ -25,6 +26,7 @@ mod error;
 mod export;
 mod import;
 mod ingest;
+mod kept;
 mod layout;
 mod lease;
 mod lent;
@@ -45,6 +47,7 @@ pub use error::{LayoutError, StoreError};
 pub use export::{ArchiveForm, write_layout_dir, write_layout_tar};
 pub use import::{import, import_blob, import_document, import_documents, import_whole};
 pub use ingest::{Expected, Ingest};
+pub use kept::{KeptInfo, KeptTree};
 pub use layout::{LayoutSource, Pick};
 pub use lent::Content;
 pub use names::Named;

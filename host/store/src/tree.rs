@@ -50,6 +50,13 @@ impl Tree {
         self.clear().map_err(failed("remove", self.path()))
     }
 
+    /// Moves the directory to `to`, where nothing of this name stands, and lets go of it.
+    pub(crate) fn move_to(mut self, to: &Dir, name: &str) -> io::Result<()> {
+        self.trees.rename(&self.name, to, name)?;
+        self.dir = None;
+        self.trees.remove_file(format!("{}{LOCK}", self.name))
+    }
+
     fn clear(&self) -> io::Result<()> {
         removal::remove_tree(&self.trees, &self.name)?;
         self.trees.remove_file(format!("{}{LOCK}", self.name))

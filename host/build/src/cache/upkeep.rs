@@ -61,6 +61,10 @@ pub struct Pruned {
     pub bytes: u64,
     /// Blobs that should have gone and that a running build may use.
     pub in_use: u64,
+    /// Unpacked trees that are gone.
+    pub trees: u64,
+    /// The bytes that they took when they were kept.
+    pub tree_bytes: u64,
     /// Steps that the cache does not know any more.
     pub entries: u64,
 }
@@ -99,6 +103,8 @@ pub fn prune(store: &Store, limits: &PruneLimits) -> Result<Pruned, StoreError> 
     let everything = size.is_none() && unused_since.is_none();
     let mut all = store.blobs()?;
     let mut total: u64 = all.iter().map(|held| held.size).sum();
+    let mut pruned = Pruned::default();
+    prune_trees(store, limits, &mut total, &mut pruned)?;
     if named == NamedImages::Stay {
         let stays = named_blobs(store)?;
         all.retain(|held| !stays.contains(&held.digest));
@@ -112,7 +118,6 @@ pub fn prune(store: &Store, limits: &PruneLimits) -> Result<Pruned, StoreError> 
             going.push(held.digest);
         }
     }
-    let mut pruned = Pruned::default();
     let sizes: std::collections::BTreeMap<Digest, u64> =
         all.iter().map(|held| (held.digest, held.size)).collect();
     for (digest, removal) in going.iter().zip(store.remove_blobs(&going)?) {
@@ -127,6 +132,35 @@ pub fn prune(store: &Store, limits: &PruneLimits) -> Result<Pruned, StoreError> 
     }
     pruned.entries = prune_entries(store, unused_since, everything)?;
     Ok(pruned)
+}
+
+/// Removes unpacked trees, before any layer: they are made again from those. `total` is what the store holds; theirs is added, and what goes is taken off.
+fn prune_trees(
+    store: &Store,
+    limits: &PruneLimits,
+    total: &mut u64,
+    pruned: &mut Pruned,
+) -> Result<(), StoreError> {
+    let trees = store.kept_trees()?;
+    *total += trees.iter().map(|tree| tree.bytes).sum::<u64>();
+    let everything = limits.size.is_none() && limits.unused_since.is_none();
+    for tree in &trees {
+        let old = limits.unused_since.is_some_and(|since| tree.used < since);
+        let too_much = limits.size.is_some_and(|size| *total > size);
+        if !(everything || old || too_much) {
+            continue;
+        }
+        match store.remove_kept(&tree.key)? {
+            Removal::Removed => {
+                pruned.trees += 1;
+                pruned.tree_bytes += tree.bytes;
+                *total -= tree.bytes;
+            }
+            Removal::InUse => pruned.in_use += 1,
+            Removal::Absent => *total -= tree.bytes,
+        }
+    }
+    Ok(())
 }
 
 /// Removes entries whose layer is gone, those without one that are old, and what is known of old contexts.
@@ -260,7 +294,7 @@ mod tests {
         }
         let pruned =
             prune(&room.store(), &PruneLimits { size: Some(250), ..PruneLimits::default() }).unwrap();
-        assert_eq!(pruned, Pruned { blobs: 1, bytes: 100, in_use: 0, entries: 1 });
+        assert_eq!(pruned, Pruned { blobs: 1, bytes: 100, entries: 1, ..Pruned::default() });
         assert_eq!(room.steps(), ["c", "b"]);
     }
 

@@ -253,6 +253,7 @@ impl Bench {
             store: self.store.clone(),
             store_path: self.dir.path().join("store"),
             remote: self.registry.clone(),
+            trees: crate::TreeSharing::BetweenBuilds,
             engine: self.engine.clone(),
             progress: self.seen.clone(),
             cancel: Cancel::default(),
@@ -516,4 +517,5 @@ fn the_layers_of_a_base_come_when_a_later_stage_needs_them() {
 }
 
 mod caching;
+mod kept;
 mod sharing;

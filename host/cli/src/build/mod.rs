@@ -116,6 +116,7 @@ fn wire(
         store,
         store_path: root,
         remote: Arc::new(client),
+        trees: settings.tree_sharing(),
         engine,
         progress: progress::sink(settings.progress, Paint::for_stderr(environment), source.clone()),
         cancel,

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::io::IsTerminal;
 use std::path::PathBuf;
 
-use wbuild_build::{CacheRules, GitMaterial, NoCache, Packing};
+use wbuild_build::{CacheRules, GitMaterial, NoCache, Packing, TreeSharing};
 use wbuild_oci::{GitDir, GitSource, Platform, Reference};
 use wbuild_policy::Mode;
 
@@ -212,6 +212,14 @@ impl Settings {
             call: Call::new(args.check, args.call.as_deref())?,
             materials: Vec::new(),
         })
+    }
+
+    /// A Dockerfile under a policy is not trusted with files that other builds share.
+    pub(crate) fn tree_sharing(&self) -> TreeSharing {
+        match self.policy {
+            Some(_) => TreeSharing::WithinBuild,
+            None => TreeSharing::BetweenBuilds,
+        }
     }
 }
 

@@ -44,7 +44,7 @@ enum CacheCommand {
     Du,
     /// Remove what is not used; without a limit, everything but what running builds use and what named images are made of
     Prune {
-        /// Remove what was not used for longest until the layers and documents are no larger than this (`10g`, `500m`)
+        /// Remove what was not used for longest, unpacked trees first, until layers, documents and trees are no larger than this (`10g`, `500m`)
         #[arg(long, value_name = "SIZE", value_parser = text::size)]
         max_size: Option<u64>,
         /// Remove what was not used for this long (`7d`, `12h`, `30m`)
@@ -113,23 +113,31 @@ fn usage(store: &Store) -> Result<String, StoreError> {
     }
     let cached: u64 = layers.values().sum();
     let rest = total.saturating_sub(cached);
+    let trees = store.kept_trees()?;
+    let unpacked: u64 = trees.iter().map(|tree| tree.bytes).sum();
     Ok(format!(
-        "{:>10}  {} layers of {} cached steps\n{:>10}  base images and documents\n{:>10}  in all, {} blobs\n",
+        "{:>10}  {} layers of {} cached steps\n{:>10}  base images and documents\n{:>10}  in all, {} blobs\n\
+         {:>10}  besides, {} unpacked trees; those that share files count each of them\n",
         text::readable(cached),
         layers.len(),
         entries.len(),
         text::readable(rest),
         text::readable(total),
-        blobs.len()
+        blobs.len(),
+        text::readable(unpacked),
+        trees.len()
     ))
 }
 
 fn told(pruned: &Pruned) -> String {
-    let Pruned { blobs, bytes, in_use, entries } = pruned;
+    let Pruned { blobs, bytes, in_use, trees, tree_bytes, entries } = pruned;
     let mut line =
         format!("removed {blobs} blobs, {}; the cache forgot {entries} steps\n", text::readable(*bytes));
+    if *trees > 0 {
+        line.push_str(&format!("removed {trees} unpacked trees, {}\n", text::readable(*tree_bytes)));
+    }
     if *in_use > 0 {
-        line.push_str(&format!("{in_use} blobs stay, because a running build may use them\n"));
+        line.push_str(&format!("{in_use} blobs or trees stay, because a running build may use them\n"));
     }
     line
 }

@@ -12,6 +12,7 @@ use rustix::io::Errno;
 use wbuild_layer::RootPath;
 
 use super::MaterialiseError;
+use super::likeness::{Likeness, Onlooker};
 use crate::collect::set_mtime;
 use crate::journal::mtime;
 use crate::raw::copy_content;
@@ -21,16 +22,17 @@ use crate::walk::{Found, names};
 
 /// How a regular file gets into the new tree.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Sharing {
-    /// Its inode gets one more name.
-    Inode,
-    /// Another inode gets its blocks.
+pub enum Sharing {
+    /// By a hard link; it is copied when one of the trees changes it.
+    Inodes,
+    /// By a reflink.
     Blocks,
 }
 
 /// Fills `to`, a new tree, from `from`.
-pub(super) fn copy(to: &Root, from: &Root, sharing: Sharing) -> Result<(), MaterialiseError> {
-    let mut copier = Copier { to, from, sharing, shared: Vec::new(), first_names: HashMap::new() };
+pub(super) fn copy(to: &Root, from: &Root, sharing: Sharing) -> Result<Likeness, MaterialiseError> {
+    let onlooker = Onlooker::default();
+    let mut copier = Copier { to, from, sharing, shared: Vec::new(), first_names: HashMap::new(), onlooker };
     let mut directories = Vec::new();
     let mut pending = vec![RootPath::root()];
     while let Some(path) = pending.pop() {
@@ -53,7 +55,7 @@ pub(super) fn copy(to: &Root, from: &Root, sharing: Sharing) -> Result<(), Mater
         to.set_holds_fifos();
     }
     to.sharing().set(to.key().device, copier.shared);
-    Ok(())
+    Ok(copier.onlooker.finish())
 }
 
 #[derive(PartialEq, Eq)]
@@ -70,6 +72,7 @@ struct Copier<'a> {
     shared: Vec<u64>,
     /// Of inodes with several names: the first in the new tree.
     first_names: HashMap<InodeKey, RootPath>,
+    onlooker: Onlooker,
 }
 
 impl Copier<'_> {
@@ -94,6 +97,7 @@ impl Copier<'_> {
         let fd = rustix::fs::openat(&above.fd, name.as_c_str(), flags, Mode::empty())?;
         let stat = crate::root::stat_fd(fd.as_fd())?;
         let found = Found { fd, stat };
+        self.onlooker.saw(path, &stat);
         let kind = u32::from(stat.stx_mode) & S_IFMT;
         if kind == S_IFSOCK {
             return Ok(Entered::Other);
@@ -132,7 +136,7 @@ impl Copier<'_> {
 
     fn regular(&mut self, found: &Found, here: &OwnedFd, name: &CString) -> Result<Entered, Errno> {
         let record = self.from.records().get(&found.stat);
-        if self.sharing == Sharing::Inode && record.special.is_none() {
+        if self.sharing == Sharing::Inodes && record.special.is_none() {
             let own = rustix::path::DecInt::from_fd(&found.fd);
             let to = (here, name.as_c_str());
             match rustix::fs::linkat(self.from.own_fds(), own, to.0, to.1, AtFlags::SYMLINK_FOLLOW) {

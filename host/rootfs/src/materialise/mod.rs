@@ -8,6 +8,7 @@
 mod apply;
 mod copied;
 mod directories;
+mod likeness;
 mod remove;
 
 use std::io::{self, Read};
@@ -17,6 +18,9 @@ use wbuild_layer::{Expected, LayerEntry, LayerReader, Limits, ReadError, RootPat
 
 use crate::root::Root;
 use apply::Unpacker;
+
+pub use copied::Sharing;
+pub use likeness::Likeness;
 
 /// One layer to unpack.
 pub struct Layer {
@@ -29,31 +33,6 @@ pub struct Layer {
 impl std::fmt::Debug for Layer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Layer").field("expected", &self.expected).finish_non_exhaustive()
-    }
-}
-
-/// Where a tree's files come from.
-pub enum Materialise<'a> {
-    /// From layers, lowest first. They are opened one ahead of where they are needed.
-    Unpack {
-        /// The layers; an error is a blob that could not be opened.
-        layers: &'a mut dyn Iterator<Item = io::Result<Layer>>,
-        /// What each may be at most.
-        limits: Limits,
-    },
-    /// From another tree, whose inodes are shared until one of the trees changes them.
-    HardLink(&'a Root),
-    /// From another tree, whose blocks are shared until one of the trees changes them.
-    Reflink(&'a Root),
-}
-
-impl std::fmt::Debug for Materialise<'_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(match self {
-            Self::Unpack { .. } => "Unpack",
-            Self::HardLink(_) => "HardLink",
-            Self::Reflink(_) => "Reflink",
-        })
     }
 }
 
@@ -129,21 +108,16 @@ pub enum Refusal {
 }
 
 impl Root {
-    /// Fills this tree, which no step uses now, from `how`. Answers what each layer was. Another tree must be open for nobody else, and
-    /// must not be changed any more once its inodes are shared.
+    /// Fills this tree, which no step uses now, from layers, lowest first, each at most as large as `limits` say; an error of the iterator is
+    /// a blob that could not be opened. They are opened one ahead of where they are needed. Answers what each was.
     ///
     /// # Errors
     /// See [`MaterialiseError`]; the tree is then to be discarded.
-    pub fn materialise(&self, how: Materialise<'_>) -> Result<Vec<Verified>, MaterialiseError> {
-        let (layers, limits) = match how {
-            Materialise::Unpack { layers, limits } => (layers, limits),
-            Materialise::HardLink(from) => {
-                return self.copy_from(from, copied::Sharing::Inode).map(|()| Vec::new());
-            }
-            Materialise::Reflink(from) => {
-                return self.copy_from(from, copied::Sharing::Blocks).map(|()| Vec::new());
-            }
-        };
+    pub fn unpack(
+        &self,
+        layers: &mut dyn Iterator<Item = io::Result<Layer>>,
+        limits: Limits,
+    ) -> Result<Vec<Verified>, MaterialiseError> {
         if self.journal().is_recording() {
             return Err(MaterialiseError::InUse);
         }
@@ -163,7 +137,12 @@ impl Root {
         Ok(verified)
     }
 
-    fn copy_from(&self, from: &Self, sharing: copied::Sharing) -> Result<(), MaterialiseError> {
+    /// Fills this tree, a new one, from another, which is open for writing nowhere and must not be changed any more. Answers what that
+    /// one looked like.
+    ///
+    /// # Errors
+    /// See [`MaterialiseError`]; the tree is then to be discarded.
+    pub fn take_over(&self, from: &Self, sharing: Sharing) -> Result<Likeness, MaterialiseError> {
         if self.journal().is_recording() || from.journal().is_recording() {
             return Err(MaterialiseError::InUse);
         }

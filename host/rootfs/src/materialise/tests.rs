@@ -83,7 +83,7 @@ impl Case {
             let expected = Expected { digest: Digest::of(&blob), size: blob.len() as u64, diff_id: None };
             Ok(Layer { blob: Box::new(io::Cursor::new(blob)), expected })
         });
-        self.root.materialise(Materialise::Unpack { layers: &mut layers, limits: Limits::default() })
+        self.root.unpack(&mut layers, Limits::default())
     }
 
     /// Unpacks and checks that nothing outside the tree is other than before.
@@ -364,7 +364,7 @@ fn a_bomb_is_an_error() {
     let expected = Expected { digest: Digest::of(&bomb), size: bomb.len() as u64, diff_id: None };
     let mut layers = [Ok(Layer { blob: Box::new(io::Cursor::new(bomb)), expected })].into_iter();
     let limits = Limits { ratio_from: 1 << 20, ..Limits::default() };
-    let result = case.root.materialise(Materialise::Unpack { layers: &mut layers, limits });
+    let result = case.root.unpack(&mut layers, limits);
     assert!(matches!(result, Err(MaterialiseError::Layer { source: ReadError::Limit { .. }, .. })));
 }
 

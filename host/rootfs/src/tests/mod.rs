@@ -60,7 +60,7 @@ impl Tree {
     /// A new tree in which this one's files are hard links.
     pub(crate) fn linked(&self, place: &str) -> Self {
         let new = Self::new(place);
-        new.root.materialise(crate::Materialise::HardLink(&self.root)).unwrap();
+        new.root.take_over(&self.root, crate::Sharing::Inodes).unwrap();
         new
     }
 

@@ -95,9 +95,7 @@ fn a_layer_that_is_not_what_it_should_be_is_an_error() {
     let unpack = |blob: Vec<u8>, expected: Expected| {
         let case = Case::new();
         let mut layers = [Ok(Layer { blob: Box::new(io::Cursor::new(blob)), expected })].into_iter();
-        case.root
-            .materialise(Materialise::Unpack { layers: &mut layers, limits: Limits::default() })
-            .unwrap_err()
+        case.root.unpack(&mut layers, Limits::default()).unwrap_err()
     };
     let expected =
         Expected { digest: Digest::of(&good), size: good.len() as u64, diff_id: Some(Digest::of(b"")) };
