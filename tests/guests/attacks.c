@@ -17,7 +17,7 @@ static const struct attack others_of_all[] = {
     ATTACK(trace), ATTACK(vm_read), ATTACK(vm_write), ATTACK(take_descriptor), ATTACK(compare),
     ATTACK(reaper_limit), ATTACK(reaper_affinity), ATTACK(reaper_policy), ATTACK(reaper_attributes), ATTACK(reaper_priority),
     ATTACK(reaper_io_priority), ATTACK(retag_setrlimit), ATTACK(retag_prlimit), ATTACK(exec_swap),
-    ATTACK(survive_session), ATTACK(survive_stopped), ATTACK(survive_forking),
+    ATTACK(fstat_swap), ATTACK(survive_session), ATTACK(survive_stopped), ATTACK(survive_forking),
     ATTACK(unshare_user), ATTACK(mount_in_namespace), ATTACK(chroot_in_namespace), ATTACK(fsopen_in_namespace),
     ATTACK(hostname_in_namespace), ATTACK(clone_user), ATTACK(clone_user_high), ATTACK(clone3_user),
     ATTACK(uring), ATTACK(fault_handler), ATTACK(fanotify), ATTACK(keyring), ATTACK(key), ATTACK(perf),

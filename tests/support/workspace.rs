@@ -22,8 +22,10 @@ pub fn target() -> PathBuf {
 /// `target/wbuild-tests/NAME`: what is expensive to make and stays between runs. Its parent exists.
 pub fn cache(name: &str) -> Result<PathBuf> {
     let dir = target().join("wbuild-tests");
-    fs::create_dir_all(&dir).with_context(|| format!("cannot create {}", dir.display()))?;
-    Ok(dir.join(name))
+    let told = || format!("cannot create {}", dir.display());
+    fs::create_dir_all(&dir).with_context(told)?;
+    // Several checkouts may share it by a link, and runc takes no root that is reached through one.
+    Ok(fs::canonicalize(&dir).with_context(told)?.join(name))
 }
 
 /// Whether this process runs as root: the pod, debootstrap and chroot need it.

@@ -66,7 +66,9 @@ mod tests {
             }
             assert!(say(&env("3")).unwrap().is_err());
             // A message that is too long ends the channel.
-            wire::send(&theirs, &env(&"x".repeat(LARGEST_CHANGE)), &[]).unwrap();
+            let sent = wire::send(&theirs, &env(&"x".repeat(LARGEST_CHANGE)), &[]);
+            // The other end may be gone before all of it is written.
+            assert!(sent.map_or_else(|error| error.kind() == std::io::ErrorKind::BrokenPipe, |()| true));
             taken.join().unwrap();
         });
         assert_eq!(changes.into_list().len(), MOST_CHANGES);

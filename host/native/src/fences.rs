@@ -20,6 +20,8 @@ pub enum Fence {
     Hidden,
     /// What the kernel executed is compared with what it was pointed at.
     Executed,
+    /// Calls that may block are answered on threads of their own.
+    Jobs,
     /// The reaper kills what is left when the first process has ended.
     End,
 }
@@ -32,13 +34,13 @@ pub struct Fences {
 
 /// A name that is no fence and no call.
 #[derive(Debug, thiserror::Error)]
-#[error("{name} is no fence: landlock, hidden, executed, end, architectures, or the name of a call")]
+#[error("{name} is no fence: landlock, hidden, executed, jobs, end, architectures, or the name of a call")]
 pub struct NoSuchFence {
     name: String,
 }
 
 impl Fences {
-    /// All but these: `landlock`, `hidden`, `executed`, `end`, `architectures`, and calls by their names, separated by commas.
+    /// All but these: `landlock`, `hidden`, `executed`, `jobs`, `end`, `architectures`, and calls by their names, separated by commas.
     ///
     /// # Errors
     /// A name that the table does not hold.
@@ -47,6 +49,7 @@ impl Fences {
             "landlock" => Ok(Fence::Landlock),
             "hidden" => Ok(Fence::Hidden),
             "executed" => Ok(Fence::Executed),
+            "jobs" => Ok(Fence::Jobs),
             "end" => Ok(Fence::End),
             "architectures" => Ok(Fence::Architectures),
             _ if table::all().any(|row| row.name == name) => Ok(Fence::Call(name.to_owned())),

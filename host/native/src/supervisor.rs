@@ -15,7 +15,7 @@ use rustix::pipe::PipeFlags;
 use rustix::process::{DumpableBehavior, Pid, Resource, Rlimit, WaitOptions};
 use wbuild_broker::exec::{Execs, Modules, Strategy};
 use wbuild_broker::identity::StepId;
-use wbuild_broker::serve::{Accounting, Broker, Closed};
+use wbuild_broker::serve::{Accounting, Blocking, Broker, Closed, Manner};
 use wbuild_broker::{Step, filter};
 use wbuild_monitor::{
     Broken, Fault, ModuleRules, Monitor, MountAccess, Network, Owner, Root, RootError, StepRecord,
@@ -209,7 +209,9 @@ impl Running<'_> {
             Err(outcome) => return Ok(outcome),
         };
         let mut notes = notes(&parts);
-        let accounting = parts.accounting;
+        let blocking =
+            if parts.fences.stands(&fences::Fence::Jobs) { Blocking::OwnThread } else { Blocking::Receiver };
+        let manner = Manner { accounting: parts.accounting, blocking };
         let (step, tag, loans) = assemble(spec, places, parts)?;
         step.identities
             .carrier()
@@ -218,7 +220,7 @@ impl Running<'_> {
         wbuild_sys::process::let_usr1_interrupt().map_err(broken("cannot set a signal's action"))?;
         let life = Arc::clone(&self.life);
         let end = Box::new(move || drop(life.lock().unwrap_or_else(PoisonError::into_inner).take()));
-        let broker = Broker::new(listener, step, accounting, end);
+        let broker = Broker::new(listener, step, manner, end);
         broker.start().map_err(|error| Broken::new("cannot start the broker's threads", error))?;
         let life = Arc::clone(&self.life);
         let end = move || drop(life.lock().unwrap_or_else(PoisonError::into_inner).take());
@@ -255,6 +257,7 @@ impl Running<'_> {
             let program = spec.process.argv.first().map(|name| String::from_utf8_lossy(name).into_owned());
             return Ok(Outcome::NotStarted { program: program.unwrap_or_default(), errno });
         }
+        notes.extend(step.sockets.ports.notes());
         let (finished, _root) = step.monitor.finish(spec.mtimes).map_err(told)?;
         if reaped.killed > 0 {
             notes.push(format!("{} processes were still there at the end and were killed", reaped.killed));

@@ -33,22 +33,22 @@ pub(crate) fn test(name: Option<&str>) -> Result<()> {
     suite(&mut count, &["--workspace"], name, "default")
 }
 
-/// What the sandbox stands on: the calls against Linux, the attacks and their controls, random paths against a chroot; and the table of
-/// attacks that they came to.
+/// What the sandbox stands on: the calls against Linux, the attacks and their controls, guests that want the broker to
+/// crash or hang, random paths against a chroot; and the table of what the attacks came to.
 fn sandbox(count: &mut Count) -> Result<()> {
     let made = wbuild_tests::workspace::cache("attacks")?;
     if made.exists() {
         std::fs::remove_dir_all(&made).context("cannot remove the table of the last run")?;
     }
     run_tests(count, &["--package", "wbuild-native", "--test", "calls"], None, "default")?;
+    run_tests(count, &["--package", "wbuild-native", "--test", "steps"], Some("sandbox"), "default")?;
     let result = suite(count, &["--package", "wbuild-tests"], Some("sandbox"), "default");
-    println!("attack | family: way | without | without its fence it");
     let mut reports: Vec<_> =
         std::fs::read_dir(&made).into_iter().flatten().filter_map(|entry| Some(entry.ok()?.path())).collect();
     // The table first, then what each caller held.
     reports.sort_by_key(|path| !path.ends_with("table"));
     for report in reports {
-        print!("{}", std::fs::read_to_string(report).context("cannot read a report")?);
+        print!("{}", in_columns(&std::fs::read_to_string(report).context("cannot read a report")?));
     }
     result
 }
@@ -82,6 +82,19 @@ fn cache(count: &mut Count) -> Result<()> {
     }
     println!("{rows} changes");
     result
+}
+
+/// Lines whose fields are separated by ` | `, each field as wide as the widest of its column.
+fn in_columns(text: &str) -> String {
+    let rows: Vec<Vec<&str>> = text.lines().map(|line| line.split(" | ").collect()).collect();
+    let width = |column: usize| {
+        rows.iter().filter_map(|row| row.get(column)).map(|field| field.chars().count()).max().unwrap_or(0)
+    };
+    let line = |row: &Vec<&str>| {
+        let padded = row.iter().enumerate().map(|(column, field)| format!("{field:<0$}", width(column)));
+        format!("{}\n", padded.collect::<Vec<_>>().join(" | ").trim_end())
+    };
+    rows.iter().map(line).collect()
 }
 
 /// The tests that have an N, with a large one, one at a time.
@@ -182,7 +195,12 @@ impl Count {
 
 #[cfg(test)]
 mod tests {
-    use super::Count;
+    use super::{Count, in_columns};
+
+    #[test]
+    fn fields_stand_beneath_each_other() {
+        assert_eq!(in_columns("a | bb | c\nddd | e | f\nalone\n"), "a     | bb | c\nddd   | e  | f\nalone\n");
+    }
 
     #[test]
     fn result_lines_are_summed() {

@@ -83,7 +83,8 @@ fn report(name: &str, text: &str) {
 #[test]
 fn sandbox_every_attack_succeeds_without_its_fence() {
     let bed = Bed::new();
-    let (mut text, mut wrong) = (String::new(), String::new());
+    let mut text = String::from("attack | family: way | without | without its fence it\n");
+    let mut wrong = String::new();
     for attack in ATTACKS {
         let (succeeds, seen) = bed.attempt(attack);
         if !succeeds {

@@ -4,6 +4,41 @@
 static pid_t reaper;
 static char step_page[4096];
 
+/* The commonest call is answered by one look at whatever stands under the number then: who really owns it is the host's affair. */
+static int shown_number;
+static const char *const shown_things[] = {"tmp/shown", "/proc", "/proc/self/status", "/dev/null", "/dev/pts", "/sys", "/"};
+
+static void *swap_shown(void *unused)
+{
+    int held[16], count = 0, pair[2];
+    (void)unused;
+    for (size_t i = 0; i < sizeof shown_things / sizeof *shown_things; i++) {
+        held[count++] = open(shown_things[i], O_RDONLY | O_CLOEXEC);
+        held[count++] = open(shown_things[i], O_PATH | O_CLOEXEC);
+    }
+    if (pipe(pair) == 0)
+        held[count++] = pair[0];
+    for (int i = 0; !stop; i++)
+        dup2(held[i % count], shown_number);
+    return NULL;
+}
+
+static enum outcome fstat_swap(void)
+{
+    pthread_t thread;
+    struct stat seen;
+    enum outcome outcome = HELD;
+    shown_number = open("tmp/shown", O_CREAT | O_RDWR, 0666);
+    stop = 0;
+    pthread_create(&thread, NULL, swap_shown, NULL);
+    for (int i = 0; outcome == HELD && goes_on(i); i++)
+        outcome = syscall(SYS_fstat, shown_number, &seen) == 0 && seen.st_uid != 0 && seen.st_uid != geteuid() &&
+                  seen.st_uid != 65534;
+    stop = 1;
+    pthread_join(thread, NULL);
+    return outcome;
+}
+
 static long open_raw(const char *path, int flags) { return syscall(SYS_openat, AT_FDCWD, path, flags | O_CLOEXEC); }
 
 static enum outcome reads_of_reaper(const char *leaf)

@@ -6,6 +6,7 @@
 //!
 //! Invariant: a handle's real descriptor is kept while any copy of the handle is open in any process: the kernel tells
 //! by inotify when the last is closed. Where inotify cannot be had the descriptors are kept until the step ends.
+//! At most half of the descriptors that this process may have stand behind handles, so that no guest takes them from the rest.
 
 use std::collections::HashMap;
 use std::mem::MaybeUninit;
@@ -25,6 +26,7 @@ pub struct Handles {
     closes: Option<OwnedFd>,
     /// The device that memfds are on.
     device: Option<u64>,
+    most: usize,
     real: RwLock<HashMap<u64, Arc<OwnedFd>>>,
     /// The inode that each watch watches. Lock order: before `real`.
     watched: Mutex<HashMap<i32, u64>>,
@@ -44,15 +46,19 @@ impl Handles {
             .inspect_err(|error| tracing::warn!(%error, "O_PATH descriptors are kept until the step ends"))
             .ok();
         let device = memfd().and_then(|file| rustix::fs::fstat(&file)).map(|stat| stat.st_dev).ok();
-        Self { closes, device, real: RwLock::default(), watched: Mutex::default() }
+        let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
+        let most = limit.and_then(|limit| usize::try_from(limit / 2).ok()).unwrap_or(usize::MAX);
+        Self { closes, device, most, real: RwLock::default(), watched: Mutex::default() }
     }
 
     /// A handle that stands for `real`, to be installed in a guest and closed here.
     ///
     /// # Errors
-    /// What memfd_create(2) and open(2) answer.
+    /// ENFILE where the guests have as many as they may; what memfd_create(2) and open(2) answer.
     pub fn make(&self, real: OwnedFd) -> Result<OwnedFd, Errno> {
-        self.forget_closed();
+        if self.open() >= self.most {
+            return Err(Errno::NFILE);
+        }
         let file = memfd()?;
         let seals = SealFlags::SEAL | SealFlags::SHRINK | SealFlags::GROW | SealFlags::WRITE;
         rustix::fs::fcntl_add_seals(&file, seals)?;
@@ -141,6 +147,15 @@ mod tests {
         drop(copy);
         assert_eq!(handles.open(), 1);
         assert!(handles.real(second.as_fd()).unwrap().is_some());
+    }
+
+    #[test]
+    fn guests_have_no_more_handles_than_they_may() {
+        let handles = Handles { most: 2, ..Handles::new() };
+        let (first, _second) = (handles.make(real()).unwrap(), handles.make(real()).unwrap());
+        assert_eq!(handles.make(real()).unwrap_err(), Errno::NFILE);
+        drop(first);
+        assert!(handles.make(real()).is_ok());
     }
 
     #[test]

@@ -101,8 +101,9 @@ fn native_unless_unix(call: &Call<'_>, refusal: Refusal) -> Result<Reply, Fault>
     let copy = call.task().descriptor(call.int(0))?;
     let inode = rustix::fs::fstat(&copy)?.st_ino;
     if !diagnostics::is_unix(&copy).unwrap_or_else(|| diagnosed(inode).is_some()) {
-        if refusal == Refusal::OfConnect {
-            note_contact(call);
+        match refusal {
+            Refusal::OfConnect => note_contact(call),
+            Refusal::OfBind => note_port(call),
         }
         return Ok(Reply::Continue);
     }
@@ -122,6 +123,18 @@ fn note_contact(call: &Call<'_>) {
     }
     if let Some(address) = address::internet(&bytes[..length]) {
         monitor.note_contact(address);
+    }
+}
+
+/// A port that this host will refuse is told at the end of the step.
+fn note_port(call: &Call<'_>) {
+    let Ok(length) = usize::try_from(call.int(2)) else { return };
+    let mut bytes = [0; address::MAX];
+    let length = length.min(address::MAX);
+    if call.read(call.arg(1), &mut bytes[..length]).is_ok()
+        && let Some(address) = address::internet(&bytes[..length])
+    {
+        call.step().sockets.ports.wanted(address.port());
     }
 }
 

@@ -82,7 +82,14 @@ impl Broker {
         }
     }
 
-    fn run_job(&self, debt: Deferred, notice: Notice, task: &Arc<Task>, job: Job, name: &'static str) {
+    pub(super) fn run_job(
+        &self,
+        debt: Deferred,
+        notice: Notice,
+        task: &Arc<Task>,
+        job: Job,
+        name: &'static str,
+    ) {
         let answer = debt.resume(&self.listener);
         let step = self.step.read().unwrap_or_else(PoisonError::into_inner);
         let Some(step) = step.as_ref() else { return };

@@ -40,8 +40,27 @@ pub struct Broker {
     tasks: Tasks,
     watch: Watch,
     tally: Option<Tally>,
+    blocking: Blocking,
     broken: Mutex<Option<Broken>>,
     on_broken: Box<dyn Fn() + Send + Sync>,
+}
+
+/// How a broker answers.
+#[derive(Clone, Copy, Debug)]
+pub struct Manner {
+    /// Whether calls are counted.
+    pub accounting: Accounting,
+    /// Where calls that may block wait.
+    pub blocking: Blocking,
+}
+
+/// Who answers a call that may block.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Blocking {
+    /// A thread of its own.
+    OwnThread,
+    /// Whoever received it: enough of them and nobody receives any more. For the control of an attack.
+    Receiver,
 }
 
 /// What is left when a broker is closed.
@@ -58,7 +77,7 @@ impl Broker {
     pub fn new(
         listener: Listener,
         step: Step,
-        accounting: Accounting,
+        manner: Manner,
         on_broken: Box<dyn Fn() + Send + Sync>,
     ) -> Arc<Self> {
         // Linux 6.6; on older kernels every call costs a wake-up across processors.
@@ -72,9 +91,11 @@ impl Broker {
                 rows[number] = Some(row);
             }
         }
-        let (tasks, watch, tally) = (Tasks::default(), Watch::default(), Tally::new(accounting, rows.len()));
+        let (tasks, watch, tally) =
+            (Tasks::default(), Watch::default(), Tally::new(manner.accounting, rows.len()));
         let step = RwLock::new(Some(step));
-        Arc::new(Self { listener, step, rows, tasks, watch, tally, broken: Mutex::new(None), on_broken })
+        let (blocking, broken) = (manner.blocking, Mutex::new(None));
+        Arc::new(Self { listener, step, rows, tasks, watch, tally, blocking, broken, on_broken })
     }
 
     /// Starts the receivers; they end with the last guest process.
@@ -159,6 +180,9 @@ impl Broker {
         let outcome = catch_unwind(AssertUnwindSafe(|| handler(&mut call)));
         let name = row.map_or("?", |row| row.name);
         match outcome {
+            Ok(Ok(Reply::Blocking(job))) if self.blocking == Blocking::Receiver => {
+                self.run_job(answer.defer(), *notice, &task, job, name);
+            }
             Ok(Ok(Reply::Blocking(job))) => {
                 self.start_job(answer.defer(), *notice, Arc::clone(&task), job, name)
             }

@@ -12,6 +12,7 @@
 
 pub(crate) mod address;
 pub(crate) mod diagnostics;
+mod ports;
 
 use std::collections::HashMap;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
@@ -25,6 +26,7 @@ use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 use wbuild_monitor::Broken;
 
 use address::Name;
+pub use ports::Ports;
 
 /// Who made a socket, as SO_PEERCRED tells it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -72,6 +74,8 @@ pub struct Sockets {
     abstract_names: PathBuf,
     next_file: AtomicU64,
     inner: Mutex<Inner>,
+    /// Of the internet, that this host refused.
+    pub ports: Ports,
 }
 
 #[derive(Debug, Default)]
@@ -97,7 +101,12 @@ impl Sockets {
             Ok(()) | Err(Errno::EXIST) => {}
             Err(errno) => return Err(Broken::new(format!("cannot make {}", path.display()), errno)),
         }
-        Ok(Self { abstract_names: path, next_file: AtomicU64::new(0), inner: Mutex::default() })
+        Ok(Self {
+            abstract_names: path,
+            next_file: AtomicU64::new(0),
+            inner: Mutex::default(),
+            ports: Ports::default(),
+        })
     }
 
     fn inner(&self) -> MutexGuard<'_, Inner> {

@@ -256,6 +256,34 @@ fn real_stat(directory: BorrowedFd<'_>, path: &[u8]) -> Result<Statx, Errno> {
     rustix::fs::statx(directory, path, flags, StatxFlags::BASIC_STATS | StatxFlags::MNT_ID)
 }
 
+/// Opens a directory of procfs or sysfs for its names, without those that `shows` refuses: what is listed can be looked at.
+fn open_listed(
+    caller: &Caller<'_>,
+    place: (ViewKind, &[u8]),
+    directory: BorrowedFd<'_>,
+    shows: &dyn Fn(&[u8]) -> bool,
+    flags: OFlags,
+) -> Result<OwnedFd, Fault> {
+    use rustix::fs::FileType;
+    let (kind, rest) = place;
+    let real = real_open(directory, rest, OFlags::RDONLY | OFlags::DIRECTORY)?;
+    let mut names = std::collections::BTreeMap::new();
+    for entry in rustix::fs::Dir::new(real)? {
+        let entry = entry?;
+        let name = entry.file_name().to_bytes();
+        if matches!(name, b"." | b"..") || !shows(name) {
+            continue;
+        }
+        let shown = match entry.file_type() {
+            FileType::Directory => listing::Shown::Directory,
+            FileType::Symlink => listing::Shown::Link,
+            _ => listing::Shown::File,
+        };
+        names.insert(name.to_vec(), shown);
+    }
+    caller.views().listings.open(kind, rest, names, flags)
+}
+
 /// Opens a real entry beneath a directory of procfs or sysfs; links on the way are not followed.
 fn real_open(directory: BorrowedFd<'_>, path: &[u8], flags: OFlags) -> Result<OwnedFd, Fault> {
     use rustix::fs::ResolveFlags;

@@ -4,9 +4,9 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::fs::{OFlags, Statx};
 use rustix::io::Errno;
-use wbuild_monitor::{Fault, ViewNode};
+use wbuild_monitor::{Fault, ViewKind, ViewNode};
 
-use super::{Caller, node_of, real_open, real_stat, writes};
+use super::{Caller, node_of, open_listed, real_open, real_stat, writes};
 
 /// What container engines mask (moby's default spec), and what names the host's block devices.
 const HIDDEN: [&[u8]; 4] = [b"firmware", b"devices/virtual/powercap", b"kernel/debug", b"kernel/tracing"];
@@ -15,6 +15,13 @@ fn visible(rest: &[u8]) -> Result<&[u8], Errno> {
     let beneath =
         |hidden: &[u8]| rest.strip_prefix(hidden).is_some_and(|more| more.is_empty() || more[0] == b'/');
     if HIDDEN.iter().any(|hidden| beneath(hidden)) { Err(Errno::NOENT) } else { Ok(rest) }
+}
+
+/// The name of `path` in `directory`, where it stands there.
+fn name_in<'a>(directory: &[u8], path: &'a [u8]) -> Option<&'a [u8]> {
+    let split = path.iter().rposition(|byte| *byte == b'/');
+    let (parent, name) = split.map_or((&b""[..], path), |at| (&path[..at], &path[at + 1..]));
+    (parent == directory).then_some(name)
 }
 
 fn root<'a>(caller: &Caller<'a>) -> Result<BorrowedFd<'a>, Errno> {
@@ -29,7 +36,14 @@ pub(super) fn open(caller: &Caller<'_>, rest: &[u8], flags: OFlags) -> Result<Ow
     if writes(flags) {
         return Err(Errno::ROFS.into());
     }
-    real_open(root(caller)?, visible(rest)?, flags)
+    let (root, rest) = (root(caller)?, visible(rest)?);
+    // A directory that holds something hidden is listed without it.
+    let hidden = || HIDDEN.iter().filter_map(|path| name_in(rest, path));
+    if flags.contains(OFlags::PATH) || hidden().next().is_none() {
+        return real_open(root, rest, flags);
+    }
+    let shows = |name: &[u8]| !hidden().any(|hidden| hidden == name);
+    open_listed(caller, (ViewKind::Sys, rest), root, &shows, flags)
 }
 
 pub(super) fn stat(caller: &Caller<'_>, rest: &[u8]) -> Result<Statx, Fault> {

@@ -36,6 +36,16 @@ pub(crate) struct Ran {
     pub(crate) stderr: String,
 }
 
+impl Ran {
+    pub(crate) fn of(output: &Output) -> Self {
+        Self {
+            code: output.status.code().unwrap_or(-1),
+            stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+        }
+    }
+}
+
 impl Bench {
     pub(crate) fn new(user: As) -> Self {
         let directory = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
@@ -53,7 +63,7 @@ impl Bench {
         for applet in APPLETS {
             std::os::unix::fs::symlink("busybox", bin.join(applet)).unwrap();
         }
-        for guest in ["stress", "attack"] {
+        for guest in ["stress", "attack", "hostile"] {
             std::fs::copy(compiled(guest), bin.join(guest)).unwrap();
         }
         std::fs::create_dir(path.join("scratch")).unwrap();
@@ -119,12 +129,7 @@ impl Bench {
 
     /// Runs a step.
     pub(crate) fn step(&self, argv: &[&str]) -> Ran {
-        let output = self.step_command(argv).output().unwrap();
-        Ran {
-            code: output.status.code().unwrap_or(-1),
-            stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
-            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
-        }
+        Ran::of(&self.step_command(argv).output().unwrap())
     }
 
     /// Runs a shell line as a step.

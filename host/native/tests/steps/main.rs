@@ -12,5 +12,6 @@ mod bench;
 mod dynamic;
 mod end;
 mod fence;
+mod hostile;
 mod shell;
 mod stress;

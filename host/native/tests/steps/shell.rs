@@ -77,3 +77,32 @@ fn both_ends_of_a_fifo_meet() {
     let ran = Bench::new(As::User).sh(line);
     assert_eq!((ran.code, ran.stdout.as_str()), (0, "1\n2\n3\n4\n5\n6\n7\n8\n"), "{ran:?}");
 }
+
+/// As in a container, what /proc and /sys list can be looked at.
+#[test]
+fn nothing_is_listed_that_is_not_there() {
+    for user in BOTH {
+        let ran = Bench::new(user)
+            .sh("ls -l /proc/sys /sys /sys/kernel /sys/devices/virtual > /dev/null && ls /proc/sys /sys");
+        assert_eq!((ran.code, ran.stderr.as_str()), (0, ""), "{ran:?}");
+        let names: Vec<&str> = ran.stdout.lines().collect();
+        assert!(names.contains(&"kernel") && names.contains(&"devices"), "{ran:?}");
+        assert!(!names.contains(&"debug") && !names.contains(&"firmware"), "{ran:?}");
+    }
+}
+
+#[test]
+fn a_port_that_the_host_refuses_is_told() {
+    let first: u16 = std::fs::read_to_string("/proc/sys/net/ipv4/ip_unprivileged_port_start")
+        .unwrap()
+        .trim()
+        .parse()
+        .unwrap();
+    for user in BOTH {
+        // Refused, it ends at once; else it waits for nobody.
+        let ran = Bench::new(user).sh("timeout 2 busybox nc -l -p 81; timeout 1 busybox nc -l -p 8181; true");
+        let told = ran.stderr.matches("port 81 could not be bound: ports below ").count();
+        assert_eq!((ran.code, told), (0, usize::from(first > 81)), "{ran:?}");
+        assert!(!ran.stderr.contains("port 8181"), "{ran:?}");
+    }
+}

@@ -5,10 +5,10 @@ use std::os::fd::{AsFd, OwnedFd};
 
 use rustix::fs::OFlags;
 use rustix::io::Errno;
-use wbuild_monitor::{Fault, ViewNode};
+use wbuild_monitor::{Fault, ViewKind, ViewNode};
 
 use crate::views::listing::Shown;
-use crate::views::{Caller, components, node_of, real_open, synthetic, writes};
+use crate::views::{Caller, components, node_of, open_listed, real_open, synthetic, writes};
 
 /// Files at the top. Not here: what container engines mask (kcore, keys, timer_list, sched_debug, interrupts,
 /// latency_stats), and what tells of devices, modules or locks of others.
@@ -68,6 +68,10 @@ pub(super) fn open(caller: &Caller<'_>, path: &[u8], flags: OFlags) -> Result<Ow
         DOMAINNAME => synthetic::file("domainname", b"(none)\n", flags),
         // The host's boot parameters can hold its addresses and names; nothing in a build needs them.
         b"cmdline" => synthetic::file("cmdline", b"\n", flags),
+        b"sys" => {
+            let shows = |name: &[u8]| !HIDDEN_SYS.contains(&name);
+            open_listed(caller, (ViewKind::Proc, path), caller.views().proc.as_fd(), &shows, flags)
+        }
         _ => real_open(caller.views().proc.as_fd(), path, flags),
     }
 }
