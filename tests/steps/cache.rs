@@ -58,7 +58,7 @@ const RECASED: &[Edit] = &[Write("README", "READ ME\n")];
 const MAIN: &[Edit] = &[Write("main.c", "int main(void);\n")];
 
 /// Each has to run again.
-const RERUN: [Scenario; 66] = [
+const RERUN: [Scenario; 69] = [
     ("content", "RUN cat main.c", MAIN),
     ("content", "RUN cat main.c > /out", &[Write("main.c", "int Main;\n")]),
     ("mode", "RUN stat -c %a main.c", &[Mode("main.c", 0o600)]),
@@ -131,6 +131,9 @@ const RERUN: [Scenario; 66] = [
     ("environment", "ENV V=1\nRUN echo $V > /out", &[Dockerfile("V=1", "V=2")]),
     ("environment", "RUN echo $W > /out", &[Dockerfile("WORKDIR", "ENV W=1\nWORKDIR")]),
     ("content", "RUN --mount=source=lib,target=/m cat /m/../src/main.c > /out", MAIN),
+    ("absent file appears", "RUN touch not/there || true", &[Dir("not")]),
+    ("absent file appears", "RUN mkdir not/there || true", &[Dir("not")]),
+    ("absent file appears", "RUN cp main.c not/there || true", &[Dir("not")]),
     ("policy", "RUN cat main.c > /out", &[Argument("--policy", "ci"), Write("README", "read me again\n")]),
     (
         "--add-host",

@@ -47,7 +47,7 @@ pub use attest::{
 };
 pub use cache::{
     CacheDest, CacheEntry, CacheExport, CacheMode, CacheRules, CacheSource, Decision, ExportErrors,
-    LastBuild, NamedImages, NoCache, PruneLimits, Pruned, cache_entries, prune, verify_blobs,
+    LastBuild, NamedImages, NoCache, PruneLimits, Pruned, ReadSets, cache_entries, prune, verify_blobs,
 };
 pub use check::{Checked, check, outline, targets};
 pub use commit::CommitError;

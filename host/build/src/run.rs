@@ -11,7 +11,8 @@ use cap_std::fs::Dir;
 use wbuild_layer::{ChangeSet, RootPath};
 use wbuild_monitor::{
     Cancel, Denial, Denials, Engine, EngineError, Exit, ImageChange, JournalCheck, Limit, Mount, MountAccess,
-    MountSource, MtimeRule, Network, Observations, Process, Resources, StepRecord, StepSpec, ToolContext,
+    MountSource, MtimeRule, Network, Observations, Observing, Process, Resources, StepRecord, StepSpec,
+    ToolContext,
 };
 use wbuild_oci::Platform;
 use wbuild_plan::{Run, RunMountKind, RunNetwork, Stage, Step};
@@ -45,6 +46,7 @@ pub(crate) struct RunContext<'a> {
     pub(crate) resolv_conf: &'a [u8],
     pub(crate) hostname: &'a str,
     pub(crate) journal_check: JournalCheck,
+    pub(crate) observing: Observing,
     pub(crate) mounted: &'a Mounted,
     pub(crate) extra_hosts: &'a [(String, String)],
     pub(crate) limits: &'a [Limit],
@@ -81,6 +83,7 @@ pub(crate) fn run(
         mtimes: context.mtimes,
         policy: context.policy.clone(),
         journal_check: context.journal_check,
+        observing: context.observing,
         evidence: context.ledger.detail(),
         resources: resources(run, context),
         tool: tool(context),

@@ -23,7 +23,7 @@ use crate::request::BuildRequest;
 /// How often a list is written where others write it at the same moment.
 const TRIES: u32 = 10;
 /// How long the others have at least before it is looked at what became of a list.
-const SETTLING: Duration = Duration::from_millis(100);
+const SETTLING: Duration = Duration::from_millis(200);
 
 /// The shared caches of one build.
 pub(crate) struct SharedCaches<'a> {

@@ -555,6 +555,7 @@ impl StageRunner<'_> {
             resolv_conf: self.resolv_conf,
             hostname: self.hostname,
             journal_check: self.journal_check,
+            observing: self.observing(),
             mounted: &mounted,
             extra_hosts: &self.request.extra_hosts,
             limits: &self.request.limits,

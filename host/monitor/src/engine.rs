@@ -37,6 +37,18 @@ pub struct StepSpec {
     pub journal_check: JournalCheck,
     /// How much of what it does is recorded.
     pub evidence: crate::EvidenceDetail,
+    /// Whether what it learns of its tree is recorded.
+    pub observing: Observing,
+}
+
+/// Whether what a step learns of its tree is recorded.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Observing {
+    /// It is.
+    #[default]
+    All,
+    /// Nothing is.
+    Nothing,
 }
 
 /// The first process of a step.

@@ -24,7 +24,8 @@ pub use audit::{AccessKind, Denial, Denials};
 pub use credentials::{Capabilities, Capability, CapabilitySet, Credentials, Ids};
 pub use engine::{
     Cancel, Engine, EngineError, Exit, Limit, LimitedResource, Mount, MountAccess, MountSource, Network,
-    OutputSink, Process, ReachedLimit, Resources, SecretBytes, StepRecord, StepResult, StepSpec, Stream,
+    Observing, OutputSink, Process, ReachedLimit, Resources, SecretBytes, StepRecord, StepResult, StepSpec,
+    Stream,
 };
 pub use evidence::{Contact, Evidence, EvidenceDetail, ExecutedProgram, FileRead};
 pub use fault::{Broken, Errno, Fault};

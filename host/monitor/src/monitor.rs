@@ -382,8 +382,9 @@ impl Monitor {
             };
             let at = At { base: Base::Root, path: &path };
             let last = index + 1 == components.len();
-            let reached = self.reach(&subject, at, Goal::OrPlace(LastLink::Follow), ResolveFlags::empty());
-            self.learn(&subject, at, LastLink::Follow, Facts::KIND, &End::of(&reached));
+            let goal = Goal::OrPlace(LastLink::Follow);
+            let reached = self.reach(&subject, at, goal, ResolveFlags::empty());
+            self.learn(&subject, at, LastLink::Follow, Facts::KIND, &End::of(&reached, goal));
             match reached? {
                 Reached::View(place) if last && is_name_in_dev(&place) => return Ok(Way::View(place)),
                 Reached::View(place) if place == DEV => {}

@@ -18,7 +18,7 @@ use wbuild_broker::identity::StepId;
 use wbuild_broker::serve::{Accounting, Blocking, Broker, Closed, Manner};
 use wbuild_broker::{Step, filter};
 use wbuild_monitor::{
-    Broken, Fault, ModuleRules, Monitor, MountAccess, Network, Owner, Root, RootError, StepRecord,
+    Broken, Fault, ModuleRules, Monitor, MountAccess, Network, Observing, Owner, Root, RootError, StepRecord,
     StepResult, StepSpec, ViewKind, ViewPath,
 };
 use wbuild_sys::notify::Listener;
@@ -415,8 +415,10 @@ fn assemble(
     let told = |error: &dyn std::error::Error| Failure::Told(Outcome::Broken { detail: describe(error) });
     let mut monitor = Monitor::for_step(parts.root, spec.policy.clone(), spec.journal_check)
         .map_err(|error| told(&error))?
-        .with_evidence(spec.evidence)
-        .with_observations();
+        .with_evidence(spec.evidence);
+    if spec.observing == Observing::All {
+        monitor = monitor.with_observations();
+    }
     // First: a mount may lie in it, or cover it.
     if !spec.mounts.iter().any(|mount| mount.target.as_bytes() == b"dev/shm") {
         make_shm(&mut monitor, places).map_err(|fault| told(&fault))?;

@@ -44,6 +44,7 @@ const PACKAGES: &[(&str, &[For], &str)] = &[
     ("zstd", &[For::Conformance], "compresses the base images of the suites"),
     ("xz-utils", &[For::Conformance], "compresses the base images of the suites"),
     ("proot", &[For::Benches], "the peer of the step bench"),
+    ("strace", &[For::Benches], "counts what a build without a change does"),
 ];
 
 /// Installs what is missing for these uses; needs root or sudo only when something is.

@@ -48,14 +48,23 @@ fn a_fleet_builds_each_layer_once_where_it_can() {
     for (digest, ran) in fleet(same, &arguments) {
         assert_eq!((digest.as_str(), ran), (truth.as_str(), 0), "it was built before");
     }
-    // What they have in common is there, what each has alone is built once; nobody loses what the others write at the same moment.
+    // What they have in common is there, what each has alone is built.
     let truths: Vec<String> = (0..BUILDERS).map(|number| fresh(&project(&own(number)), &[]).0).collect();
     for (number, (digest, ran)) in fleet(own, &arguments).into_iter().enumerate() {
         assert_eq!((&digest, ran), (&truths[number], 2), "builder {number}");
     }
-    for (number, (digest, ran)) in fleet(own, &arguments).into_iter().enumerate() {
-        assert_eq!((&digest, ran), (&truths[number], 0), "builder {number}, again");
+    // A registry writes on no condition: what one writes may be lost to another that writes at the same moment, and is then built once more.
+    let mut rounds = Vec::new();
+    while rounds.last() != Some(&0) {
+        assert!(rounds.len() < 5, "the cache never comes to hold it all: {rounds:?} steps ran");
+        let built = fleet(own, &arguments);
+        assert!(built.iter().map(|(digest, _)| digest).eq(&truths));
+        rounds.push(built.iter().map(|(_, ran)| ran).sum::<usize>());
     }
+    assert!(
+        rounds[0] <= BUILDERS,
+        "most of what was written at the same moment was lost: {rounds:?} steps ran"
+    );
 }
 
 #[test]

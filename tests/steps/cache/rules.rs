@@ -80,6 +80,20 @@ fn a_proof_runs_what_was_found_and_compares() {
 }
 
 #[test]
+fn without_read_sets_a_key_is_all() {
+    let mut session = Session::new(Caller::Root).unwrap();
+    let project = project("RUN cat main.c > /out");
+    let off = &["--cache-read-sets=false"];
+    assert_eq!(build(&project, &mut session, off), Went::Ran);
+    assert_eq!(build(&project, &mut session, off), Went::CachedByKey);
+    project.file("README", "again\n").unwrap();
+    assert_eq!(build(&project, &mut session, &[]), Went::Ran, "nothing was recorded");
+    project.file("README", "and again\n").unwrap();
+    assert_eq!(build(&project, &mut session, off), Went::Ran);
+    assert_eq!(build(&project, &mut session, &[]), Went::CachedByKey);
+}
+
+#[test]
 fn a_miss_says_what_changed_and_since_when() {
     let mut session = Session::new(Caller::Root).unwrap();
     let project = project("RUN cat main.c > /out");

@@ -31,7 +31,7 @@ pub(crate) use explain::{Inputs, PARENT_CHANGED};
 pub(crate) use key::{Common, Given, Origin, StepKey, copy, run, workdir};
 use record::STEPS;
 pub(crate) use record::{Made, Record};
-pub use rules::CacheRules;
+pub use rules::{CacheRules, ReadSets};
 pub use upkeep::{CacheEntry, NamedImages, PruneLimits, Pruned, cache_entries, prune, verify_blobs};
 
 /// Which steps run though the cache knows them.

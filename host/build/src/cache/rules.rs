@@ -12,4 +12,16 @@ pub struct CacheRules {
     pub network_ttl: Option<Duration>,
     /// Of a hundred steps that are found by what they read, so many run all the same, and what they make is compared.
     pub verify_percent: u8,
+    /// Whether steps are found by what they read, and what they read is recorded.
+    pub read_sets: ReadSets,
+}
+
+/// Whether steps are found by what they read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ReadSets {
+    /// They are.
+    #[default]
+    Used,
+    /// By their keys alone, as with other builders.
+    Off,
 }

@@ -17,12 +17,12 @@ mod tests;
 
 use std::time::Duration;
 
-use wbuild_monitor::{NetworkUse, Observations, Taint};
+use wbuild_monitor::{NetworkUse, Observations, Observing, Taint};
 use wbuild_oci::Digest;
 use wbuild_plan::{Run, RunMountKind, Step};
 use wbuild_store::Store;
 
-use crate::cache::{Common, Made, Record};
+use crate::cache::{Common, Made, ReadSets, Record};
 use crate::error::BuildError;
 use crate::search::Search;
 use crate::stage::{Sources, StageRunner, StageState};
@@ -122,7 +122,9 @@ impl StageRunner<'_> {
         state: &mut StageState,
         sources: &mut dyn Sources,
     ) -> Result<Replay, BuildError> {
-        let Some(weak) = search.weak else { return Ok(Replay::Unknown(Vec::new())) };
+        let Some(weak) = search.weak.filter(|_| self.observing() == Observing::All) else {
+            return Ok(Replay::Unknown(Vec::new()));
+        };
         let candidates = self.cache.candidates(&self.stage.name, &weak)?;
         if candidates.is_empty() {
             return Ok(Replay::Unknown(Vec::new()));
@@ -160,6 +162,14 @@ impl StageRunner<'_> {
             }
         }
         Ok(Replay::Unknown(first))
+    }
+
+    /// Whether what a step learns is recorded, and looked for.
+    pub(crate) fn observing(&self) -> Observing {
+        match self.request.cache_rules.read_sets {
+            ReadSets::Used => Observing::All,
+            ReadSets::Off => Observing::Nothing,
+        }
     }
 
     pub(crate) fn age(&self, record: &Record) -> Duration {

@@ -91,6 +91,10 @@ pub(crate) struct BuildArgs {
     #[arg(long, value_name = "AGE")]
     pub(crate) cache_network_ttl: Option<String>,
 
+    /// Whether steps are found by what they read, besides by their keys; false records nothing [default: true]
+    #[arg(long, require_equals = true, value_name = "BOOL", hide_possible_values = true)]
+    pub(crate) cache_read_sets: Option<bool>,
+
     /// Of the steps that are found by what they read, run so many all the same and fail where they make something else
     #[arg(long, value_name = "N%")]
     pub(crate) cache_verify: Option<String>,

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::io::IsTerminal;
 use std::path::PathBuf;
 
-use wbuild_build::{CacheRules, GitMaterial, NoCache, Packing, TreeSharing};
+use wbuild_build::{CacheRules, GitMaterial, NoCache, Packing, ReadSets, TreeSharing};
 use wbuild_oci::{GitDir, GitSource, Platform, Reference};
 use wbuild_policy::Mode;
 
@@ -247,6 +247,7 @@ fn cache_rules(args: &BuildArgs) -> Result<CacheRules, Failure> {
     Ok(CacheRules {
         network_ttl: network_ttl.transpose()?,
         verify_percent: verify.transpose()?.unwrap_or_default(),
+        read_sets: if args.cache_read_sets == Some(false) { ReadSets::Off } else { ReadSets::Used },
     })
 }
 

@@ -207,7 +207,7 @@ impl Monitor {
         if flags.contains(OFlags::CREATE) && at.path.as_bytes().ends_with(b"/") {
             // Linux sees the slash before it looks the name up, but after the way there.
             let reached = self.reach(subject, at, Goal::Place, request.resolve);
-            self.learn(subject, at, last, Facts::KIND, &End::of(&reached));
+            self.learn(subject, at, last, Facts::KIND, &End::of(&reached, Goal::Place));
             return match reached? {
                 Reached::View(place) => Ok(Outcome::View(place)),
                 _ => Err(Errno::ISDIR.into()),
@@ -225,7 +225,8 @@ impl Monitor {
         let mut walker = Walker::Either;
         for _ in 0..TRIES {
             let reached = self.reach_by(subject, at, goal, request.resolve, walker);
-            self.learn_with(subject, at, last, facts_of(flags), &End::of(&reached), request.resolve);
+            let end = End::of(&reached, goal);
+            self.learn_with(subject, at, last, facts_of(flags), &end, request.resolve);
             match reached? {
                 Reached::View(place) => return Ok(Outcome::View(place)),
                 Reached::Object(fd) => return Ok(Outcome::Object(fd)),
@@ -290,8 +291,9 @@ impl Monitor {
         request: &OpenRequest,
         last: LastLink,
     ) -> Answer<Opened> {
-        let reached = self.reach(subject, at, Goal::Existing(last), request.resolve);
-        self.learn_with(subject, at, last, Facts::STAT, &End::of(&reached), request.resolve);
+        let goal = Goal::Existing(last);
+        let reached = self.reach(subject, at, goal, request.resolve);
+        self.learn_with(subject, at, last, Facts::STAT, &End::of(&reached, goal), request.resolve);
         let node = match reached? {
             Reached::Node(node) => node,
             Reached::View(place) => return Ok(Outcome::View(place)),

@@ -12,7 +12,7 @@ use wbuild_rootfs::{Located, S_IFDIR, S_IFLNK, stat_fd};
 
 use super::record::Keeps;
 use super::{Facts, State, Taint, views};
-use crate::resolve::{LastName, Node, Place, Reached};
+use crate::resolve::{Goal, LastName, Node, Place, Reached};
 use crate::{At, Base, Capability, Cwd, Errno, Fault, LastLink, Monitor, Subject, ViewKind};
 
 /// Linux's MAXSYMLINKS.
@@ -45,11 +45,16 @@ pub(crate) enum End<'a> {
     Object,
     /// It failed.
     Failed(Errno),
+    /// Where something was to be made, already the way there is missing: that the name itself is, would be so without a way and with one.
+    NoWay,
 }
 
 impl<'a> End<'a> {
-    pub(crate) fn of(result: &'a Result<Reached, Fault>) -> Self {
+    pub(crate) fn of(result: &'a Result<Reached, Fault>, goal: Goal) -> Self {
         match result {
+            Err(fault) if fault.errno() == Some(Errno::NOENT) && !matches!(goal, Goal::Existing(_)) => {
+                Self::NoWay
+            }
             Ok(Reached::Node(node)) => Self::Fd(node.fd.as_fd()),
             Ok(Reached::Place(place)) => Self::Place(place),
             Ok(Reached::View(place)) => Self::View(place),
@@ -102,7 +107,7 @@ impl Monitor {
             },
         };
         // Whether something is to be made there makes another question of it: its directory counts, too.
-        let is_place = matches!(end, End::Place(_));
+        let is_place = matches!(end, End::Place(_) | End::NoWay);
         let who = [last == LastLink::Follow, subject.credentials.can(Capability::DAC_OVERRIDE)];
         let asked = (base_key, at.path.as_bytes().to_vec(), who);
         if !is_place && observer.was_asked(&asked, facts) {
@@ -121,7 +126,7 @@ impl Monitor {
         };
         match end {
             // Another asker may get further.
-            End::Place(_) | End::Failed(_) if !matches!(end, End::Failed(Errno::NOENT)) => {}
+            End::Place(_) | End::NoWay | End::Failed(_) if !matches!(end, End::Failed(Errno::NOENT)) => {}
             _ if again == Again::Same => observer.asked(asked, facts),
             _ => {}
         }
@@ -185,7 +190,7 @@ impl Monitor {
                 }
                 self.trace(subject, base, path, last)
             }
-            End::Failed(_) | End::View(_) | End::Object => self.trace(subject, base, path, last),
+            End::Failed(_) | End::NoWay | End::View(_) | End::Object => self.trace(subject, base, path, last),
         }
     }
 
@@ -253,7 +258,7 @@ impl Monitor {
         let fd = match end {
             End::Fd(fd) => Some(*fd),
             End::Place(place) => Some(place.dir.fd.as_fd()),
-            End::View(_) | End::Object | End::Failed(_) => None,
+            End::View(_) | End::Object | End::Failed(_) | End::NoWay => None,
         };
         let leaves = at.path.as_bytes().split(|b| *b == b'/').any(|name| name == b"..");
         if let Some(path) = fd.and_then(|fd| self.tree_path(fd)) {

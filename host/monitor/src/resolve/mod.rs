@@ -219,8 +219,9 @@ impl Monitor {
     ) -> Result<Outcome<Node>, Fault> {
         match target {
             Where::Path(at, last) => {
-                let reached = self.reach(subject, at, Goal::Existing(last), ResolveFlags::empty());
-                self.learn(subject, at, last, facts, &End::of(&reached));
+                let goal = Goal::Existing(last);
+                let reached = self.reach(subject, at, goal, ResolveFlags::empty());
+                self.learn(subject, at, last, facts, &End::of(&reached, goal));
                 match reached? {
                     Reached::Node(node) => Ok(Outcome::Done(node)),
                     Reached::View(place) => Ok(Outcome::View(place)),
@@ -243,7 +244,7 @@ impl Monitor {
     /// Resolves the place of a name that is made or removed.
     pub(crate) fn place(&self, subject: &Subject<'_>, at: At<'_>) -> Result<Outcome<Place>, Fault> {
         let reached = self.reach(subject, at, Goal::Place, ResolveFlags::empty());
-        self.learn(subject, at, LastLink::NoFollow, Facts::KIND, &End::of(&reached));
+        self.learn(subject, at, LastLink::NoFollow, Facts::KIND, &End::of(&reached, Goal::Place));
         match reached? {
             Reached::Place(place) => Ok(Outcome::Done(place)),
             Reached::View(place) => Ok(Outcome::View(place)),

@@ -99,6 +99,22 @@ fn reading_asking_and_missing_are_learnt() {
 }
 
 #[test]
+fn what_cannot_be_made_without_its_directory_depends_on_that() {
+    let all = learnt(|user| {
+        // touch asks first: then the name is known to be missing, and the directory is not.
+        let _missing = user.on("/none/new", |monitor, subject, target| monitor.stat(subject, target));
+        write(user, "/none/new");
+        let _missing = user.at("/gone/new", Monitor::unlink);
+        write(user, "/e/none/at/all");
+    });
+    for absent in ["none", "none/new", "gone", "e/none"] {
+        assert_eq!(state(&all, absent), Some(&State::Absent), "{absent}");
+    }
+    let read_only = learnt(|user| read(user, "/none/new"));
+    assert_eq!(state(&read_only, "none"), None, "a directory that appears without the name is nothing new");
+}
+
+#[test]
 fn every_link_on_the_way_is_learnt() {
     let all = learnt(|user| {
         read(user, "/to-to-a");

@@ -122,6 +122,7 @@ fn a_fork_storm_ends_when_it_is_cancelled() {
         policy: Policy::default(),
         journal_check: JournalCheck::Off,
         evidence: Default::default(),
+        observing: Default::default(),
     };
     let engine = NativeEngine { exe: STEP.into(), ..NativeEngine::default() };
     let sink = CancelAtOutput { cancel: Cancel::default(), seen: Mutex::default() };

@@ -166,5 +166,6 @@ fn spec(tree: PathBuf, scratch: &Path, argv: Vec<String>) -> StepSpec {
             _ => JournalCheck::Off,
         },
         evidence: Default::default(),
+        observing: Default::default(),
     }
 }

@@ -3,6 +3,7 @@
 //! A peer that fails is an error, but for PRoot, which is shown as not running with its message.
 
 mod build;
+mod cache;
 mod sample;
 mod sandbox;
 mod steps;
@@ -20,6 +21,8 @@ pub(crate) enum Bench {
     Steps(Rounds),
     /// The sandbox's own cost: single calls and whole commands beside root in a chroot, and PRoot
     Sandbox(Rounds),
+    /// Rebuilds after changes beside buildah, trees that grow, what recording costs
+    Cache(Rounds),
     /// Push, pull, unpack and commit beside skopeo, buildah, umoci and tar
     Transfer(Rounds),
 }
@@ -58,6 +61,7 @@ impl Bench {
             Self::Build(rounds) => build::run(&rounds),
             Self::Steps(rounds) => steps::run(&rounds),
             Self::Sandbox(rounds) => sandbox::run(&rounds),
+            Self::Cache(rounds) => cache::run(&rounds),
             Self::Transfer(rounds) => transfer::run(&rounds),
         }
     }

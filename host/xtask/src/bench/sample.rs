@@ -26,6 +26,12 @@ impl Sample {
         Ok(Self { wall_us: field("wall_us=")?, cpu_us: field("cpu_us=")?, peak_kib: field("peak_kib=")? })
     }
 
+    /// Its wall time.
+    #[expect(clippy::cast_precision_loss, reason = "figures for people")]
+    pub(super) fn seconds(&self) -> f64 {
+        self.wall_us as f64 / 1e6
+    }
+
     /// A part of a command's time, of which nothing else is known.
     pub(super) fn wall(wall_us: u64) -> Self {
         Self { wall_us, cpu_us: 0, peak_kib: 0 }
