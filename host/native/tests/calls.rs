@@ -49,8 +49,8 @@ fn under_the_broker(name: &str, arguments: &[&str]) -> String {
     let place = directory();
     let (tree, scratch) = (place.path().join("tree"), place.path().join("scratch"));
     let step = || {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_wbuild_step"));
-        command.arg(&tree).arg(&scratch);
+        let mut command = Command::new("timeout");
+        command.args(["--signal=KILL", "100", env!("CARGO_BIN_EXE_wbuild_step")]).arg(&tree).arg(&scratch);
         command
     };
     run(&mut step());
@@ -74,8 +74,13 @@ fn natively(name: &str, arguments: &[&str]) -> String {
     compile(name, &root.join("prog"));
     let script = "for d in proc dev sys; do mount --rbind /$d $1/$d || exit 1; done; root=$1 bounds=$2; shift 2; cd $root; \
         exec setpriv --bounding-set=$bounds --inh-caps=-all --clear-groups chroot $root /prog \"$@\"";
-    let mut command = Command::new("unshare");
-    command.args(["-m", "sh", "-c", script, "sh"]).arg(root).arg(NOT_HELD).args(arguments);
+    // What hangs is killed and fails the test by its exit code.
+    let mut command = Command::new("timeout");
+    command
+        .args(["--signal=KILL", "100", "unshare", "-m", "sh", "-c", script, "sh"])
+        .arg(root)
+        .arg(NOT_HELD)
+        .args(arguments);
     String::from_utf8(run(&mut command).stdout).unwrap()
 }
 
@@ -118,4 +123,4 @@ macro_rules! guests {
     };
 }
 
-guests! { cwd look names open owner sockets states sync times views watch who xattr }
+guests! { cwd execs look names open owner sockets states sync times views watch who xattr }

@@ -37,7 +37,10 @@ pub fn fork() -> Result<Forked, Errno> {
 
 /// How many threads this process has: the links of /proc/self/task, less `.`, `..` and the like.
 fn threads() -> Result<u64, Errno> {
-    Ok(rustix::fs::stat("/proc/self/task")?.st_nlink.saturating_sub(2))
+    // Of statx, for the count in struct stat is as wide as the architecture likes.
+    let wanted = rustix::fs::StatxFlags::NLINK;
+    let stat = rustix::fs::statx(rustix::fs::CWD, "/proc/self/task", rustix::fs::AtFlags::empty(), wanted)?;
+    Ok(u64::from(stat.stx_nlink).saturating_sub(2))
 }
 
 /// Executes `path` in this process; returns only on failure.

@@ -26,8 +26,8 @@ enum Task {
     },
     /// The long checks: the same tests with a larger N; `soak fuzz` gives damaged input to everything that reads what strangers wrote
     Soak {
-        /// Only the tests whose name contains this; `workloads`, or `workloads=NAME`: packages installed and used in the pod; `fuzz` for the
-        /// fuzz targets
+        /// Only the tests whose name contains this; `workloads`, or `workloads=NAME`: packages installed and used in the pod;
+        /// `suites`, or `suites=NAME`: public test-suites in a step beside a chroot; `fuzz` for the fuzz targets
         name: Option<String>,
         /// With `fuzz`: only these targets
         targets: Vec<String>,

@@ -18,6 +18,7 @@ mod image;
 mod process;
 mod setup;
 mod suite;
+mod suites;
 mod tidy;
 mod workloads;
 

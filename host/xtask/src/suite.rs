@@ -4,7 +4,7 @@
 //! binary that died without such a line counts as a failure, and so does a run in which no test ran.
 
 use crate::setup::{self, For};
-use crate::{check, process, workloads};
+use crate::{check, process, suites, workloads};
 use anyhow::{Context, Result, bail};
 use std::io::{BufRead, BufReader, Write};
 use std::process::Stdio;
@@ -101,6 +101,9 @@ fn in_columns(text: &str) -> String {
 pub(crate) fn soak(name: Option<&str>) -> Result<()> {
     if let Some(("workloads", one)) = name.map(|name| name.split_once('=').unwrap_or((name, ""))) {
         return workloads::run(Some(one).filter(|one| !one.is_empty()));
+    }
+    if let Some(("suites", one)) = name.map(|name| name.split_once('=').unwrap_or((name, ""))) {
+        return suites::run(Some(one).filter(|one| !one.is_empty()));
     }
     setup::require(&[For::Compiling, For::Tests])?;
     // Random builds, with the cache and without it; `cache` alone would also name what has no N.

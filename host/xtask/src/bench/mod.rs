@@ -6,7 +6,7 @@ mod build;
 mod cache;
 mod sample;
 mod sandbox;
-mod steps;
+pub(crate) mod steps;
 mod transfer;
 
 use crate::setup::{self, For};

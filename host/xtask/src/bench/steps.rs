@@ -69,7 +69,7 @@ pub(super) fn prepared() -> Result<Base> {
 }
 
 /// A base that `make` made of a copy of `from`'s tree, in the cache under `name`.
-pub(super) fn kept(name: &str, from: &Base, make: impl FnOnce(&Chroot) -> Result<()>) -> Result<Base> {
+pub(crate) fn kept(name: &str, from: &Base, make: impl FnOnce(&Chroot) -> Result<()>) -> Result<Base> {
     let dir = workspace::cache(name)?;
     let base = Base { layout: dir.join("layout"), tag: "latest", rootfs: Some(dir.join("rootfs")) };
     let _lock = workspace::lock(name)?;
