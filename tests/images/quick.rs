@@ -69,3 +69,24 @@ fn every_caller_makes_the_same_image() {
         .collect();
     assert!(digests.iter().all(|digest| *digest == digests[0]), "{digests:?}");
 }
+
+#[test]
+fn a_store_within_the_build_context_is_no_part_of_it() {
+    let dir = Scratch::new("own-store").unwrap();
+    std::fs::write(dir.path().join("Dockerfile"), "FROM scratch\nCOPY . /\n").unwrap();
+    std::fs::write(dir.path().join("file"), "x").unwrap();
+    let at = |name: &str| dir.path().join(name).to_str().unwrap().to_owned();
+    let session = wbuild_tests::session::Session::new(Caller::Root).unwrap();
+    let out = Scratch::new("own-store-out").unwrap();
+    let layout = out.path().join("layout");
+    let output = format!("type=oci,tar=false,dest={}", layout.display());
+    std::fs::create_dir(dir.path().join("store")).unwrap();
+    let outcome = session.succeed(&["build", "--root", &at("store"), "-o", &output, &at(".")]).unwrap();
+    let note = "note: the store lies in the build context; store is left out of it";
+    assert!(outcome.stderr.contains(note), "{}", outcome.stderr);
+    let image = Image::verify(&layout).unwrap();
+    let mut archive = tar::Archive::new(image.archive(&image.layers().unwrap()[0]).unwrap());
+    let names: Vec<_> =
+        archive.entries().unwrap().map(|entry| entry.unwrap().path().unwrap().into_owned()).collect();
+    assert_eq!(names, ["Dockerfile", "file"].map(PathBuf::from));
+}

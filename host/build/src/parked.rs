@@ -54,15 +54,18 @@ impl ParkedTree {
         Ok(Self { home, path, scratches: 0, holds: layers.len(), standing: Standing::Alone })
     }
 
-    /// A new tree with the same files, by hard links or reflinks; `None` where the volume has neither. This one is not changed
-    /// any more.
+    /// A new tree with the same files, by hard links or reflinks; `None` where the volume has neither. If there is one, this
+    /// one is not changed any more.
     pub(crate) fn link(
         &mut self,
         wiring: &Wiring,
         name: &str,
     ) -> Result<Option<(Self, Likeness)>, BuildError> {
-        self.standing = Standing::Frozen;
-        Self::shared(wiring, &self.path, self.holds, name)
+        let made = Self::shared(wiring, &self.path, self.holds, name)?;
+        if made.is_some() {
+            self.standing = Standing::Frozen;
+        }
+        Ok(made)
     }
 
     /// A new tree with the files of the one in `from`, which holds this many layers and which nobody changes any more; with what that

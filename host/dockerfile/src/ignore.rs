@@ -150,6 +150,22 @@ impl IgnoreFile {
         Ok(Self { patterns })
     }
 
+    /// Leaves out this path, which is meant literally, and what is beneath it, whatever the patterns say.
+    ///
+    /// # Errors
+    /// [`PatternError::TooLarge`].
+    pub fn hide(&mut self, path: &str) -> Result<(), PatternError> {
+        let mut pattern = String::with_capacity(path.len());
+        for character in path.chars() {
+            if matches!(character, '*' | '?' | '[' | '\\') {
+                pattern.push('\\');
+            }
+            pattern.push(character);
+        }
+        self.patterns.push(Pattern::new(&pattern, Effect::Exclude)?);
+        Ok(())
+    }
+
     /// As [`IgnoreFile::excludes`]: for a list that says what is chosen.
     #[must_use]
     pub fn matches(&self, path: &[u8]) -> bool {

@@ -15,6 +15,7 @@ mod inputs;
 mod load;
 mod not_built;
 mod outputs;
+mod own_store;
 mod problems;
 mod run_flags;
 mod settings;
@@ -75,6 +76,9 @@ pub(crate) fn run(args: &BuildArgs, environment: &Environment) -> Result<(), Fai
         say(&settings, &format!("{} {note}", paint.of(Style::Warning, "note:")));
     }
     let wiring = wire(args, &settings, &source, (environment, logins))?;
+    if let Some(note) = own_store::hide(&wiring.store_path, &mut request)? {
+        say(&settings, &format!("{} {note}", paint.of(Style::Warning, "note:")));
+    }
     let named = wiring.store.clone();
     if let Some(answered) = settings.call.answer(&request, &wiring, &source) {
         return answered;
@@ -133,8 +137,9 @@ pub(crate) fn rebuild(args: &BuildArgs, environment: &Environment) -> Result<Bui
     let logins = settings.run.git_logins()?;
     let _unpacked = archives::unpack(args, &mut settings, environment, &logins)?;
     let source = inputs::dockerfile(&settings)?;
-    let request = request(&settings, &source, environment)?;
+    let mut request = request(&settings, &source, environment)?;
     let wiring = wire(args, &settings, &source, (environment, logins))?;
+    own_store::hide(&wiring.store_path, &mut request)?;
     wbuild_build::build(&request, &wiring).map_err(|error| problems::failure(&error, &source))
 }
 

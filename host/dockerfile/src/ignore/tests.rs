@@ -112,3 +112,15 @@ fn cleaning_is_gos() {
         assert_eq!(clean(path), expected, "{path}");
     }
 }
+
+#[test]
+fn a_hidden_path_is_meant_literally_and_comes_last() {
+    let mut file = IgnoreFile::default();
+    file.hide("a*/[x]").unwrap();
+    assert!(file.excludes(b"a*/[x]"));
+    assert!(file.excludes(b"a*/[x]/below"));
+    assert!(!file.excludes(b"ab/x"));
+    let mut file = IgnoreFile::parse(b"!store\n").unwrap();
+    file.hide("store").unwrap();
+    assert!(file.excludes(b"store/blobs"));
+}
