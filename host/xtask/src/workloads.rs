@@ -64,6 +64,13 @@ const WORKLOADS: &[Workload] = &[
         "apache2",
         "apache2ctl configtest && a2enmod rewrite && test -L /etc/apache2/mods-enabled/rewrite.load",
     ),
+    // On a port that every host gives: see README.md on those below 1024.
+    workload(
+        "nginx",
+        "nginx curl",
+        "sed -i 's/80 default_server/8080 default_server/' /etc/nginx/sites-enabled/default && nginx -t && nginx && curl -sf http://127.0.0.1:8080/ | grep -q nginx && nginx -s stop",
+    ),
+    workload("fonts", "fonts-dejavu-core fontconfig", "fc-cache -f && fc-list | grep -q DejaVuSans.ttf"),
     workload("jre", "default-jre-headless", "java -version && test -n \"$(ls /etc/ssl/certs/java/cacerts)\""),
     workload("ruby", "ruby", "test $(ruby -e 'puts (1..10).sum') = 55 && gem list --local"),
     workload("php", "php-cli", "test $(php -r 'echo array_sum(range(1,10));') = 55"),
