@@ -9,6 +9,7 @@ mod inputs;
 mod random;
 mod rules;
 mod taints;
+mod upkeep;
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};

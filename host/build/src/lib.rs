@@ -59,6 +59,7 @@ pub use evidence::{
     ListedFile, Rule, StepAccount, StepExit, StepLimit, UsedPolicy, Written, policy_digest,
 };
 pub use execute::build;
+pub use mounts::{PrunedMounts, StoredMount, cache_mounts, prune_mounts};
 pub use permission::{DeniedLine, SubmoduleGate, denied_by};
 pub use progress::{Event, Outcome, Progress, Vertex};
 pub use reads::lifetime;

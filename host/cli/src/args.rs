@@ -5,7 +5,7 @@ use clap::{Parser, Subcommand};
 use crate::build::BuildArgs;
 use crate::cache::CacheArgs;
 use crate::doctor::DoctorArgs;
-use crate::images::{IndexArgs, InspectArgs, PullArgs, PushArgs, VerifyArgs};
+use crate::images::{IndexArgs, InspectArgs, PullArgs, PushArgs, VerifyArgs, WarmArgs};
 use crate::policy::PolicyArgs;
 use crate::version::VersionArgs;
 use crate::wasm::WasmArgs;
@@ -31,6 +31,7 @@ pub(crate) enum Command {
     Build(Box<BuildArgs>),
     Push(PushArgs),
     Pull(PullArgs),
+    Warm(WarmArgs),
     Inspect(InspectArgs),
     Index(IndexArgs),
     #[command(args_override_self = true)]

@@ -82,6 +82,7 @@ fn run(cli: &Cli, environment: &Environment) -> Result<(), Failure> {
         Command::Build(args) => build::run(args, environment),
         Command::Push(args) => images::push(args, environment),
         Command::Pull(args) => images::pull(args, environment),
+        Command::Warm(args) => images::warm(args, environment),
         Command::Inspect(args) => images::inspect(args, environment),
         Command::Index(args) => images::index(args, environment),
         Command::Verify(args) => images::verify(args, environment),

@@ -55,5 +55,6 @@ pub use remote::{
     Admit, BoxFuture, Downloaded, ErrorClass, GitFound, Image, Progress, Pushed, Remote, RemoteError, Silent,
     Transfer, TransferKind,
 };
+pub use removal::remove_tree;
 pub use tree::Tree;
 pub use upkeep::{Held, Removal, Soundness};

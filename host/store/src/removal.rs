@@ -11,7 +11,10 @@ use std::ffi::{OsStr, OsString};
 use std::io;
 
 /// Removes the directory `name` in `parent` with everything in it. Something that is not there is no error.
-pub(crate) fn remove_tree(parent: &Dir, name: &str) -> io::Result<()> {
+///
+/// # Errors
+/// The filesystem's; what was removed until then is gone.
+pub fn remove_tree(parent: &Dir, name: &str) -> io::Result<()> {
     let Some(top) = absent_is_none(open_writable(parent, OsStr::new(name)))? else { return Ok(()) };
     let mut pending = vec![OsString::from(".")];
     while let Some(name) = pending.pop() {

@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use cap_std::fs::{Dir, File};
-use rustix::fs::FlockOperation;
+use rustix::fs::{FlockOperation, Timespec, Timestamps, UTIME_NOW};
 use rustix::io::Errno;
 use wbuild_monitor::Cancel;
 use wbuild_oci::Digest;
@@ -24,7 +24,7 @@ use crate::error::BuildError;
 
 /// Builds of one store share their caches; there is one scope so far.
 const SCOPE: &str = "default";
-const ROOM: &str = "cache-mounts";
+pub(super) const ROOM: &str = "cache-mounts";
 /// How often a lock that somebody holds is tried.
 const EVERY: Duration = Duration::from_millis(50);
 
@@ -82,6 +82,10 @@ pub(crate) fn acquire(
         Waiting::Failed(error) => host("lock")(error),
     })?;
     make(&dir, &path, number, key, fill, &host)?;
+    // `upkeep` reads from it when the cache was used last.
+    let now = Timespec { tv_sec: 0, tv_nsec: UTIME_NOW };
+    let times = Timestamps { last_access: now, last_modification: now };
+    rustix::fs::futimens(&lock, &times).map_err(|errno| host("mark")(errno.into()))?;
     Ok(InUse { tree: path.join(number.to_string()), _lock: lock })
 }
 
@@ -116,7 +120,7 @@ enum Waiting {
     Failed(std::io::Error),
 }
 
-fn lock_file(dir: &Dir, name: &str) -> std::io::Result<File> {
+pub(super) fn lock_file(dir: &Dir, name: &str) -> std::io::Result<File> {
     let mut options = cap_std::fs::OpenOptions::new();
     options.write(true).create(true);
     dir.open_with(name, &options)
@@ -159,6 +163,7 @@ fn lock(
 #[cfg(test)]
 #[expect(clippy::disallowed_methods, reason = "a test makes a cache with std")]
 mod tests {
+    use super::super::upkeep::{PrunedMounts, cache_mounts, prune_mounts};
     use super::*;
 
     fn key(id: &str, start: &[&str]) -> CacheKey {
@@ -222,6 +227,32 @@ mod tests {
         assert_eq!(heard, ["waiting for the cache mount a, which another step uses"]);
         drop(first);
         assert!(!use_it(store.path(), &key, Sharing::Locked).1);
+    }
+
+    #[test]
+    fn what_no_step_uses_is_removed_and_made_anew() {
+        let store = tempfile::tempdir().unwrap();
+        assert_eq!(prune_mounts(store.path(), None).unwrap(), PrunedMounts::default());
+        let (key, other) = (key("a", &[]), key("b", &[]));
+        let (used, _) = use_it(store.path(), &key, Sharing::Shared);
+        let (free, _) = use_it(store.path(), &other, Sharing::Shared);
+        std::fs::write(free.tree.join("file"), [1; 5_000]).unwrap();
+        let ids = || -> Vec<String> {
+            let mut ids: Vec<_> = cache_mounts(store.path()).unwrap().into_iter().map(|one| one.id).collect();
+            ids.sort();
+            ids
+        };
+        drop(free);
+        assert_eq!(ids(), ["a", "b"]);
+        let long_ago = prune_mounts(store.path(), Some(1_000)).unwrap();
+        assert_eq!(long_ago, PrunedMounts::default(), "both were used since");
+        let pruned = prune_mounts(store.path(), None).unwrap();
+        assert_eq!((pruned.mounts, pruned.in_use), (1, 1));
+        assert!(pruned.bytes >= 5_000, "{pruned:?}");
+        assert_eq!(ids(), ["a"]);
+        assert!(used.tree.exists());
+        let (again, made) = use_it(store.path(), &other, Sharing::Shared);
+        assert!(made && !again.tree.join("file").exists());
     }
 
     #[test]

@@ -10,6 +10,9 @@ pub(crate) mod secrets;
 #[cfg(test)]
 #[expect(clippy::disallowed_methods, reason = "a test makes its context with std")]
 mod tests;
+mod upkeep;
+
+pub use upkeep::{PrunedMounts, StoredMount, cache_mounts, prune_mounts};
 
 use std::collections::BTreeMap;
 use std::os::fd::AsFd;

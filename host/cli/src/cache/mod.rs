@@ -11,7 +11,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use cap_std::ambient_authority;
 use cap_std::fs::Dir;
 use clap::Subcommand;
-use wbuild_build::{CacheEntry, NamedImages, PruneLimits, Pruned, cache_entries};
+use wbuild_build::{BuildError, CacheEntry, NamedImages, PruneLimits, Pruned, StoredMount, cache_entries};
 use wbuild_store::{Store, StoreError};
 
 use crate::environment::Environment;
@@ -42,7 +42,8 @@ enum CacheCommand {
     },
     /// Show how much the store holds
     Du,
-    /// Remove what is not used; without a limit, everything but what running builds use and what named images are made of
+    /// Remove what is not used; without a limit, everything but what running builds use and what named images are made of.
+    /// Cache mounts go by age, or without a limit
     Prune {
         /// Remove what was not used for longest, unpacked trees first, until layers, documents and trees are no larger than this (`10g`, `500m`)
         #[arg(long, value_name = "SIZE", value_parser = text::size)]
@@ -80,7 +81,11 @@ pub(crate) fn run(args: &CacheArgs, environment: &Environment) -> Result<(), Fai
                 if *json { entries.iter().map(as_json).collect() } else { text::table(&entries, now()) };
             print(&text)
         }
-        CacheCommand::Du => print(&usage(&store).map_err(failed)?),
+        CacheCommand::Du => {
+            print(&usage(&store).map_err(failed)?)?;
+            let mounts = wbuild_build::cache_mounts(&root).map_err(mounts_failed)?;
+            print(&mounts.iter().map(shown_mount).collect::<String>())
+        }
         CacheCommand::Prune { max_size, max_age, all } => {
             let limits = PruneLimits {
                 size: *max_size,
@@ -88,10 +93,33 @@ pub(crate) fn run(args: &CacheArgs, environment: &Environment) -> Result<(), Fai
                 named: if *all { NamedImages::Go } else { NamedImages::Stay },
             };
             let pruned = wbuild_build::prune(&store, &limits).map_err(failed)?;
-            print(&told(&pruned))
+            print(&told(&pruned))?;
+            // A size is one of layers and documents: it says nothing of mounts.
+            if limits.size.is_some() && limits.unused_since.is_none() {
+                return Ok(());
+            }
+            let mounts = wbuild_build::prune_mounts(&root, limits.unused_since).map_err(mounts_failed)?;
+            let mut line =
+                format!("removed {} cache mounts, {}\n", mounts.mounts, text::readable(mounts.bytes));
+            if mounts.in_use > 0 {
+                line.push_str(&format!(
+                    "{} cache mounts stay, because a running step uses them\n",
+                    mounts.in_use
+                ));
+            }
+            print(&line)
         }
         CacheCommand::Verify { remove } => verify(&store, *remove),
     }
+}
+
+fn mounts_failed(error: BuildError) -> Failure {
+    Failure::from_error(Exit::Host, &error)
+}
+
+fn shown_mount(mount: &StoredMount) -> String {
+    let StoredMount { id, size, used } = mount;
+    format!("{:>10}  cache mount {id}, used {} ago\n", text::readable(*size), text::since(*used, now()))
 }
 
 fn as_json(entry: &CacheEntry) -> String {

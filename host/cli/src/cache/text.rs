@@ -36,7 +36,7 @@ pub(super) fn readable(bytes: u64) -> String {
     }
 }
 
-fn since(then: i64, now: i64) -> String {
+pub(super) fn since(then: i64, now: i64) -> String {
     match now.saturating_sub(then).max(0) {
         seconds @ 0..60 => format!("{seconds}s"),
         seconds @ 60..3_600 => format!("{}m", seconds / 60),

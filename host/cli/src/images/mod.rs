@@ -8,6 +8,7 @@ mod inspect;
 mod pull;
 mod push;
 mod verify;
+mod warm;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -24,6 +25,7 @@ pub(crate) use inspect::InspectArgs;
 pub(crate) use pull::PullArgs;
 pub(crate) use push::PushArgs;
 pub(crate) use verify::VerifyArgs;
+pub(crate) use warm::WarmArgs;
 
 use crate::build::{ProgressMode, Selector, Source, layout_of};
 use crate::environment::Environment;
@@ -38,6 +40,7 @@ pub(crate) use inspect::run as inspect;
 pub(crate) use pull::run as pull;
 pub(crate) use push::run as push;
 pub(crate) use verify::run as verify;
+pub(crate) use warm::run as warm;
 
 /// Flags that every command about images has.
 #[derive(Debug, clap::Args)]
