@@ -106,9 +106,10 @@ fn cli() -> Result<String> {
     let artifacts = wbuild_tests::workspace::built()?;
     let mut page =
         String::from("# The command line\n\nWritten by `cargo xtask docs` from `wbuild COMMAND --help`.\n");
-    for name in
-        ["build", "push", "pull", "inspect", "index", "verify", "cache", "why", "policy", "doctor", "version"]
-    {
+    for name in [
+        "build", "push", "pull", "warm", "inspect", "index", "verify", "cache", "why", "policy", "doctor",
+        "version",
+    ] {
         let mut help = Command::new(&artifacts.wbuild);
         help.args([name, "--help"]).env_clear().env("COLUMNS", "100");
         writeln!(page, "\n## wbuild {name}\n\n```\n{}\n```", process::output(help)?.trim_end())?;
