@@ -2,7 +2,7 @@
 //!
 //! A comment above a stage or an argument describes it where it begins with its name: `# name description`.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use wbuild_dockerfile::{Dockerfile, DockerfileError, Expander, Instruction, Kind, Span};
 
@@ -26,6 +26,8 @@ pub struct Outline {
     pub secrets: Vec<OutlineMount>,
     /// `--mount=type=ssh`, by id.
     pub ssh: Vec<OutlineMount>,
+    /// `--mount=type=cache`, by id, each where it is used first.
+    pub caches: Vec<(String, Span)>,
 }
 
 /// One argument.
@@ -42,12 +44,14 @@ pub struct OutlineArg {
 }
 
 /// A secret or an agent.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OutlineMount {
     /// Its id.
     pub id: String,
     /// Whether a step fails without it.
     pub presence: Presence,
+    /// The step that asks for it first; one that requires it goes before.
+    pub span: Span,
 }
 
 /// One stage.
@@ -140,18 +144,17 @@ pub fn outline(file: &Dockerfile, request: &Request, images: &Images) -> Result<
     args.sort_by_key(|arg| arg.span);
     let target = graph.nodes.last().map(|node| node.source);
     let name = target.and_then(|stage| stage.from.name.as_ref()).map(|name| name.text.clone());
-    let (mut secrets, mut ssh) = (BTreeSet::new(), BTreeSet::new());
+    let (mut secrets, mut ssh, mut caches) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
     for step in planned.stages.iter().flat_map(|stage| &stage.steps) {
         let Action::Run(run) = &step.action else { continue };
         for mount in &run.mounts {
             match &mount.kind {
-                RunMountKind::Secret(secret) => {
-                    secrets.insert(OutlineMount { id: secret.id.clone(), presence: secret.presence });
+                RunMountKind::Secret(secret) => wanted(&mut secrets, &secret.id, secret.presence, step.span),
+                RunMountKind::Ssh(agent) => wanted(&mut ssh, &agent.id, agent.presence, step.span),
+                RunMountKind::Cache(cache) => {
+                    caches.entry(cache.id.clone()).or_insert(step.span);
                 }
-                RunMountKind::Ssh(agent) => {
-                    ssh.insert(OutlineMount { id: agent.id.clone(), presence: agent.presence });
-                }
-                RunMountKind::Bind(_) | RunMountKind::Cache(_) | RunMountKind::Tmpfs(_) => {}
+                RunMountKind::Bind(_) | RunMountKind::Tmpfs(_) => {}
             }
         }
     }
@@ -159,9 +162,18 @@ pub fn outline(file: &Dockerfile, request: &Request, images: &Images) -> Result<
         description: target.zip(name.as_deref()).and_then(|(stage, name)| description(&stage.comments, name)),
         name,
         args,
-        secrets: secrets.into_iter().collect(),
-        ssh: ssh.into_iter().collect(),
+        secrets: secrets.into_values().collect(),
+        ssh: ssh.into_values().collect(),
+        caches: caches.into_iter().collect(),
     })
+}
+
+fn wanted(found: &mut BTreeMap<String, OutlineMount>, id: &str, presence: Presence, span: Span) {
+    let mount = OutlineMount { id: id.to_owned(), presence, span };
+    let known = found.entry(id.to_owned()).or_insert_with(|| mount.clone());
+    if presence == Presence::Required && known.presence != Presence::Required {
+        *known = mount;
+    }
 }
 
 fn arg(instruction: &Instruction, name: &str, value: Option<String>, span: Span) -> OutlineArg {

@@ -7,6 +7,7 @@ mod attestations;
 mod audit;
 mod caches;
 mod call;
+mod called;
 mod contexts;
 mod denials;
 mod destinations;

@@ -68,9 +68,24 @@ pub(crate) fn failure(error: &BuildError, source: &Source) -> Failure {
             let failure = Failure::new(class(remote), error.to_string()).because(error.source()).at(at(span));
             remote_hint(failure, remote)
         }
-        BuildError::Download { span, source: remote, .. } | BuildError::Git { span, source: remote, .. } => {
+        BuildError::Download { span, source: remote, .. } => {
             let failure = Failure::new(class(remote), error.to_string()).because(error.source()).at(at(span));
-            remote_hint(failure, remote)
+            match remote.class() {
+                // No login is sent with an ADD.
+                ErrorClass::Missing | ErrorClass::Refused => failure.hint(
+                    "check the URL; ADD sends no credentials: what needs them is fetched in a RUN with --mount=type=secret",
+                ),
+                _ => remote_hint(failure, remote),
+            }
+        }
+        BuildError::Git { span, source: remote, .. } => {
+            let failure = Failure::new(class(remote), error.to_string()).because(error.source()).at(at(span));
+            match remote.class() {
+                ErrorClass::Missing | ErrorClass::Refused => failure.hint(
+                    "check the URL and the ref; a private repository takes --secret id=GIT_AUTH_TOKEN, a registry's login is not used",
+                ),
+                _ => remote_hint(failure, remote),
+            }
         }
         BuildError::Cache { source: remote, .. } => {
             let failure = Failure::new(class(remote), error.to_string()).because(error.source());
