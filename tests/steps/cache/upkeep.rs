@@ -12,7 +12,7 @@ fn cache_mounts_are_shown_and_pruned() {
                 mkdir -p /c/closed/d; chmod 0 /c/closed; touch /c/$(ls /c | wc -l)\n";
     let project = Project::new(&base::busybox().unwrap(), text).unwrap();
     let mut session = Session::new(Caller::User(12_361)).unwrap();
-    let mut count = |session: &mut Session| {
+    let count = |session: &mut Session| {
         let (layout, outcome) = project.build_in(session, &["--no-cache"]).unwrap();
         outcome.success().unwrap();
         Image::verify(&layout).unwrap().text("count").unwrap().trim().to_owned()
