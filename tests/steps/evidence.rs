@@ -120,6 +120,20 @@ fn a_secret_is_named_and_nothing_of_it_told() {
     assert!(!serde_json::to_string(&lines).unwrap().contains("swordfish"));
 }
 
+/// A build argument is no place for a token, and people put them there: the file that is kept does not have its value.
+#[test]
+fn no_value_of_a_build_argument_is_told() {
+    let mut session = Session::new(Caller::Root).unwrap();
+    let text = "FROM base\nARG TOKEN\nWORKDIR /w-$TOKEN\nRUN echo ${TOKEN} | wc -c\nRUN test -z $TOKEN\n";
+    let project = Project::new(&base::busybox().unwrap(), text).unwrap();
+    let lines = audited(&mut session, &project, &["--build-arg", "TOKEN=swordfish"], 1);
+    assert!(!serde_json::to_string(&lines).unwrap().contains("swordfish"), "{lines:?}");
+    let names: Vec<_> = steps(&lines).iter().map(|step| step["step"].as_str().unwrap()).collect();
+    assert!(names[1].ends_with("RUN echo ${TOKEN} | wc -c"), "{names:?}");
+    let error = lines.last().unwrap()["error"].as_str().unwrap();
+    assert!(error.contains("RUN test -z $TOKEN exited with code 1"), "{error}");
+}
+
 /// What a guest prints, writes and names is no evidence. (How floods are bounded: unit tests of the recorder.)
 #[test]
 fn nothing_is_forged() {

@@ -31,7 +31,10 @@ pub fn build(request: &BuildRequest, wiring: &Wiring) -> Result<Built, BuildErro
     let built = again(request, wiring, &reporter, &ledger);
     ledger.say(&match &built {
         Ok(built) => AuditLine::End { result: "built", manifest: Some(built.whole().digest), error: None },
-        Err(error) => AuditLine::End { result: "failed", manifest: None, error: Some(error.to_string()) },
+        Err(error) => {
+            let error = ledger.without_arguments(&error.to_string(), &request.build_args);
+            AuditLine::End { result: "failed", manifest: None, error: Some(error) }
+        }
     });
     built
 }

@@ -93,7 +93,7 @@ pub(crate) fn copy(
     let dest = self::dest(builder, &dest);
     let action = Action::Copy(Copy { kind, from, sources, dest, chown, chmod, exclude, link });
     Ok(Done {
-        name: builder.titles.step(builder.setting.escape, &instruction.text, &builder.scope),
+        title: builder.titles.step(builder.setting.escape, &instruction.text, &builder.scope),
         action,
         history: Some(History { created_by, layer: LayerKind::Layer }),
     })

@@ -204,7 +204,7 @@ fn stage(
     let begin = start.of(node, setting)?;
     let mut titles = names.titles(node);
     let title = match &begin.base {
-        Base::Image(image) => Some(titles.from(&image.name)),
+        Base::Image(image) => Some(titles.from(&image.name).shown),
         Base::Scratch | Base::Stage(_) => None,
     };
     let base = (begin.config, begin.inheritance, begin.author);

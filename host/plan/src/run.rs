@@ -30,7 +30,7 @@ pub(crate) fn run(
         }
         RunCommand::Heredocs { line, heredocs } => builder.in_shell(with_bodies(line, heredocs)),
     };
-    let name = builder.titles.run(builder.setting.escape, &instruction.text, summary, &builder.scope);
+    let title = builder.titles.run(builder.setting.escape, &instruction.text, summary, &builder.scope);
     let created_by = format!("RUN {} # buildkit", history(builder, &argv));
     let env = environment(builder);
     builder.budget.spend_list(env.iter().chain(&argv), instruction.span)?;
@@ -44,7 +44,7 @@ pub(crate) fn run(
         network,
     };
     let history = Some(History { created_by, layer: LayerKind::Layer });
-    Ok(Done { name, action: Action::Run(run), history })
+    Ok(Done { title, action: Action::Run(run), history })
 }
 
 // The line that a shell gets for `RUN <<EOF`: the content, or the file it was written to.

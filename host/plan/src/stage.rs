@@ -25,7 +25,7 @@ use crate::step::{
     Action, Copy, CopyDest, CopyFrom, CopyKind, CopySource, DestShape, History, LayerKind, Link, Stage,
     StageId, Step, Workdir,
 };
-use crate::title::Titles;
+use crate::title::{Title, Titles};
 use crate::value;
 
 /// `PATH` where an image has none, as in BuildKit.
@@ -95,7 +95,7 @@ enum CmdIn {
 
 /// What an instruction came to.
 pub(crate) struct Done {
-    pub(crate) name: String,
+    pub(crate) title: Title,
     pub(crate) action: Action,
     pub(crate) history: Option<History>,
 }
@@ -103,7 +103,7 @@ pub(crate) struct Done {
 impl Done {
     fn config(builder: &Builder<'_>, instruction: &Instruction, created_by: String) -> Self {
         Self {
-            name: builder.titles.plain(&instruction.text),
+            title: builder.titles.plain(&instruction.text),
             action: Action::Config,
             history: Some(History { created_by, layer: LayerKind::Empty }),
         }
@@ -190,7 +190,8 @@ impl<'a> Builder<'a> {
             link: Link::Tree,
         });
         let history = History { created_by: format!("FROM {}", seed.name), layer: LayerKind::Layer };
-        Step { span: seed.span, name: self.titles.from(&seed.name), action, history: Some(history) }
+        let Title { shown: name, written } = self.titles.from(&seed.name);
+        Step { span: seed.span, name, written, action, history: Some(history) }
     }
 
     /// What the stage is after its last step.
@@ -358,17 +359,18 @@ impl<'a> Builder<'a> {
             }
             Kind::OnBuild(trigger) => {
                 self.config.on_build.push(trigger.expression.clone());
-                Done { name: self.titles.plain(&instruction.text), action: Action::Config, history: None }
+                Done { title: self.titles.plain(&instruction.text), action: Action::Config, history: None }
             }
             Kind::Maintainer(author) => {
                 self.author = Some(author.clone());
                 Done::config(self, instruction, format!("MAINTAINER {author}"))
             }
         };
-        self.budget.spend(size_of::<Step>() + done.name.len(), span)?;
+        self.budget.spend(size_of::<Step>() + done.title.shown.len() + done.title.written.len(), span)?;
         let created_by = done.history.as_ref().map_or(0, |h| h.created_by.len());
         self.budget.spend(created_by, span)?;
-        Ok(Step { span, name: done.name, action: done.action, history: done.history })
+        let Title { shown: name, written } = done.title;
+        Ok(Step { span, name, written, action: done.action, history: done.history })
     }
 
     fn arg(
@@ -445,7 +447,7 @@ impl<'a> Builder<'a> {
         }
         let owner = self.config.user.clone();
         Ok(Done {
-            name: self.titles.step(self.setting.escape, &instruction.text, &self.scope),
+            title: self.titles.step(self.setting.escape, &instruction.text, &self.scope),
             action: Action::Workdir(Workdir { path, owner }),
             history: Some(History { created_by, layer: LayerKind::Layer }),
         })

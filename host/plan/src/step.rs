@@ -104,8 +104,10 @@ pub enum ImageOrigin {
 pub struct Step {
     /// Where it stands in the Dockerfile; for an ONBUILD trigger, the FROM line that fired it.
     pub span: Span,
-    /// For display: `[build 3/7] RUN make`.
+    /// For display: `[build 3/7] RUN make`; build arguments are expanded, so it may hold what somebody gave as one.
     pub name: String,
+    /// For records that are kept: as `name`, with variables as the Dockerfile has them.
+    pub written: String,
     /// What is done to the tree.
     pub action: Action,
     /// What the image's history says of it; `None` for ONBUILD, which leaves no entry.

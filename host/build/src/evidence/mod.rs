@@ -2,7 +2,7 @@
 //!
 //! A [`Ledger`] holds one account for each step and hands it to the caller's [`Audit`] when the step ends, however it ends; provenance takes the
 //! same accounts. What a guest did comes from the engine, what it changed from the changeset: no line is made of what a step prints. No
-//! value of a secret is part of it; a step is named as it is displayed, with its variables expanded.
+//! value of a secret is part of it, and no value of a build argument by way of a step's name: steps are named as the Dockerfile has them.
 
 mod account;
 
@@ -55,7 +55,12 @@ pub(crate) struct Ledger {
 struct Accounts {
     open: BTreeMap<String, StepAccount>,
     closed: Vec<StepAccount>,
+    /// As a step is displayed, to what it is called here.
+    written: BTreeMap<String, String>,
 }
+
+/// Values of build arguments that are shorter are words like `1`: to take them out would leave no message.
+const SHORTEST_VALUE: usize = 4;
 
 /// How a step ended for the build.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -98,7 +103,9 @@ impl Ledger {
     /// The step begins.
     pub(crate) fn begin(&self, stage: &Stage, step: &Step) {
         if !self.is_off() {
-            lock(&self.accounts).open.insert(step.name.clone(), opened(stage, step));
+            let mut accounts = lock(&self.accounts);
+            accounts.written.insert(step.name.clone(), step.written.clone());
+            accounts.open.insert(step.name.clone(), opened(stage, step));
         }
     }
 
@@ -141,6 +148,23 @@ impl Ledger {
         summary
     }
 
+    /// The message of an error without the values of build arguments: steps by the names that they have here, and any value of
+    /// [`SHORTEST_VALUE`] bytes or more as `${NAME}`.
+    pub(crate) fn without_arguments(&self, message: &str, arguments: &BTreeMap<String, String>) -> String {
+        let mut text = message.to_owned();
+        for (name, written) in &lock(&self.accounts).written {
+            text = text.replace(name, written);
+        }
+        let mut values: Vec<_> =
+            arguments.iter().filter(|(_, value)| value.len() >= SHORTEST_VALUE).collect();
+        // What is part of another value must not break that up.
+        values.sort_by_key(|(_, value)| std::cmp::Reverse(value.len()));
+        for (name, value) in values {
+            text = text.replace(value.as_str(), &format!("${{{name}}}"));
+        }
+        text
+    }
+
     /// Every step that ended, in the order of the Dockerfile.
     pub(crate) fn accounts(&self) -> Vec<StepAccount> {
         let mut all = lock(&self.accounts).closed.clone();
@@ -167,7 +191,7 @@ fn opened(stage: &Stage, step: &Step) -> StepAccount {
         Action::Config => ("", None),
     };
     StepAccount {
-        step: step.name.clone(),
+        step: step.written.clone(),
         stage: stage.name.clone(),
         line: step.span.start.line,
         instruction: instruction.to_owned(),
