@@ -8,3 +8,4 @@ mod disk;
 mod kill;
 mod memory;
 mod registry;
+mod tokens;

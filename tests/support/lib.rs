@@ -22,5 +22,7 @@ pub mod proxy;
 pub mod registry;
 pub mod seccomp;
 pub mod session;
+pub mod tls;
+pub mod tokens;
 pub mod tree;
 pub mod workspace;

@@ -2,13 +2,18 @@
 //! about lengths and digests, spoils bytes in both directions and redirects in circles.
 //!
 //! One request a connection, so that a fault hits exactly one request. What goes wrong is told by a plan; the numbers of a
-//! random one come from a seed that the test prints.
+//! random one come from a seed that the test prints. It speaks HTTPS on both sides where the registry does, and counts the
+//! bytes of uploads that it passes on.
 
 use anyhow::{Context, Result};
+use rustls::{ClientConfig, ServerConfig};
 use std::io::{self, Read, Write};
-use std::net::{Shutdown, TcpListener, TcpStream};
+use std::net::{TcpListener, TcpStream};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
+
+use crate::tls::{Authority, Wire};
 
 /// One thing that goes wrong with one request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,12 +38,19 @@ pub enum Fault {
     Slow,
     /// It leads to itself.
     Redirect,
+    /// It leads to this port of `localhost`, after so many more redirects there.
+    Elsewhere(u16, u16),
+    /// 429, to be tried again in so many seconds.
+    Busy(u16),
 }
 
 impl Fault {
     /// Whether what arrives is wrong, and not just late or nothing: a client may believe it sooner.
     fn is_a_lie(self) -> bool {
-        !matches!(self, Self::Status(_) | Self::CutAnswer(_) | Self::CutRequest(_) | Self::Slow)
+        !matches!(
+            self,
+            Self::Status(_) | Self::Busy(_) | Self::CutAnswer(_) | Self::CutRequest(_) | Self::Slow
+        )
     }
 }
 
@@ -49,36 +61,81 @@ pub type Plan = Box<dyn FnMut(&str, &str) -> Option<Fault> + Send>;
 #[derive(Debug)]
 pub struct Proxy {
     port: u16,
-    faults: Arc<Mutex<Vec<(String, Fault)>>>,
+    seen: Arc<Seen>,
+}
+
+/// What passed.
+#[derive(Debug, Default)]
+struct Seen {
+    faults: Mutex<Vec<(String, Fault)>>,
+    requests: Mutex<Vec<(Instant, String)>>,
+    uploaded: AtomicU64,
+}
+
+/// Where it stands.
+struct Way {
+    upstream: String,
+    plan: Mutex<Plan>,
+    tls: Option<(Arc<ServerConfig>, Arc<ClientConfig>)>,
 }
 
 impl Proxy {
     /// Starts one in front of `upstream`, an address.
     pub fn start(upstream: &str, plan: Plan) -> Result<Self> {
+        Self::start_with(upstream, None, plan)
+    }
+
+    /// Starts one that speaks HTTPS, in front of a registry that does so too.
+    pub fn start_secured(upstream: &str, authority: &Authority, plan: Plan) -> Result<Self> {
+        let tls = (authority.server("proxy")?, authority.client()?);
+        Self::start_with(upstream, Some(tls), plan)
+    }
+
+    fn start_with(
+        upstream: &str,
+        tls: Option<(Arc<ServerConfig>, Arc<ClientConfig>)>,
+        plan: Plan,
+    ) -> Result<Self> {
         let listener = TcpListener::bind("127.0.0.1:0").context("no free port")?;
         let port = listener.local_addr()?.port();
-        let (plan, faults, upstream) = (Arc::new(Mutex::new(plan)), Arc::default(), upstream.to_owned());
-        let done: Arc<Mutex<Vec<(String, Fault)>>> = Arc::clone(&faults);
+        let way = Arc::new(Way { upstream: upstream.to_owned(), plan: Mutex::new(plan), tls });
+        let seen: Arc<Seen> = Arc::default();
+        let kept = Arc::clone(&seen);
         std::thread::spawn(move || {
             for stream in listener.incoming().map_while(Result::ok) {
-                let (plan, done, upstream) = (Arc::clone(&plan), Arc::clone(&done), upstream.clone());
+                let (way, seen) = (Arc::clone(&way), Arc::clone(&seen));
                 std::thread::spawn(move || {
                     // A connection that breaks is what this proxy is for.
-                    let _ = serve(stream, &upstream, &plan, &done);
+                    let _ = serve(stream, &way, &seen);
                 });
             }
         });
-        Ok(Self { port, faults })
+        Ok(Self { port, seen: kept })
+    }
+
+    /// `127.0.0.1:PORT`.
+    pub fn address(&self) -> String {
+        format!("127.0.0.1:{}", self.port)
     }
 
     /// `127.0.0.1:PORT/NAME`.
     pub fn reference(&self, name: &str) -> String {
-        format!("127.0.0.1:{}/{name}", self.port)
+        format!("{}/{name}", self.address())
     }
 
     /// What went wrong so far: the request's line and the fault.
     pub fn faults(&self) -> Vec<(String, Fault)> {
-        self.faults.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.seen.faults.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// When requests came, with method and target.
+    pub fn requests(&self) -> Vec<(Instant, String)> {
+        self.seen.requests.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// How many bytes of bodies of PUT and PATCH were passed on.
+    pub fn uploaded(&self) -> u64 {
+        self.seen.uploaded.load(Ordering::SeqCst)
     }
 }
 
@@ -122,13 +179,14 @@ pub fn random(seed: u64, most: u32) -> Plan {
     })
 }
 
-struct Head {
-    line: String,
+/// The line and the headers of a request or an answer.
+pub(crate) struct Head {
+    pub(crate) line: String,
     headers: Vec<(String, String)>,
 }
 
 impl Head {
-    fn get(&self, name: &str) -> Option<&str> {
+    pub(crate) fn get(&self, name: &str) -> Option<&str> {
         self.headers.iter().find(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| value.as_str())
     }
 
@@ -137,7 +195,8 @@ impl Head {
         self.headers.push((name.to_owned(), value));
     }
 
-    fn length(&self) -> usize {
+    /// The body's length, by what it says.
+    pub(crate) fn length(&self) -> usize {
         self.get("content-length").and_then(|text| text.parse().ok()).unwrap_or(0)
     }
 
@@ -151,7 +210,7 @@ impl Head {
 }
 
 /// The lines up to the empty one, a byte at a time: nothing of the body is taken.
-fn head(stream: &mut TcpStream) -> io::Result<Head> {
+pub(crate) fn head(stream: &mut impl Read) -> io::Result<Head> {
     let mut bytes = Vec::new();
     let mut byte = [0];
     while !bytes.ends_with(b"\r\n\r\n") {
@@ -170,52 +229,48 @@ fn part(of: usize, thousandths: u16) -> usize {
     of * usize::from(thousandths) / 1000
 }
 
-fn serve(
-    mut client: TcpStream,
-    upstream: &str,
-    plan: &Mutex<Plan>,
-    done: &Mutex<Vec<(String, Fault)>>,
-) -> io::Result<()> {
+fn serve(client: TcpStream, way: &Way, seen: &Seen) -> io::Result<()> {
+    let mut client = Wire::accept(client, way.tls.as_ref().map(|(server, _)| server))?;
     let mut request = head(&mut client)?;
     let mut words = request.line.split(' ');
     let (method, target) =
         (words.next().unwrap_or_default().to_owned(), words.next().unwrap_or_default().to_owned());
-    let fault = plan.lock().unwrap_or_else(PoisonError::into_inner)(&method, &target);
+    let line = format!("{method} {target}");
+    seen.requests.lock().unwrap_or_else(PoisonError::into_inner).push((Instant::now(), line.clone()));
+    let fault = way.plan.lock().unwrap_or_else(PoisonError::into_inner)(&method, &target);
     if let Some(fault) = fault {
-        done.lock().unwrap_or_else(PoisonError::into_inner).push((format!("{method} {target}"), fault));
+        seen.faults.lock().unwrap_or_else(PoisonError::into_inner).push((line, fault));
     }
     let mut body = vec![0; request.length()];
     client.read_exact(&mut body)?;
-    match fault {
-        Some(Fault::Status(status)) => {
-            let text = format!(
-                "HTTP/1.1 {status} No\r\nRetry-After: 0\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
-            );
-            return client.write_all(text.as_bytes());
-        }
-        Some(Fault::Redirect) => {
-            let text = format!(
-                "HTTP/1.1 307 No\r\nLocation: {target}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
-            );
-            return client.write_all(text.as_bytes());
-        }
-        Some(Fault::SpoiltRequest(at)) if !body.is_empty() => {
-            let at = part(body.len() - 1, at);
-            body[at] ^= 0x20;
-        }
-        _ => {}
+    if let Some(text) = fault.and_then(|fault| instead(fault, &target)) {
+        client.write_all(text.as_bytes())?;
+        return client.finish();
     }
-    let mut server = TcpStream::connect(upstream)?;
+    if let Some(Fault::SpoiltRequest(at)) = fault
+        && !body.is_empty()
+    {
+        let at = part(body.len() - 1, at);
+        body[at] ^= 0x20;
+    }
+    let mut server = Wire::connect(&way.upstream, way.tls.as_ref().map(|(_, client)| client))?;
     request.set("Connection", "close".to_owned());
     server.write_all(&request.bytes())?;
-    if let Some(Fault::CutRequest(at)) = fault {
-        server.write_all(&body[..part(body.len(), at)])?;
-        server.shutdown(Shutdown::Both)?;
+    let passed = match fault {
+        Some(Fault::CutRequest(at)) => &body[..part(body.len(), at)],
+        _ => &body[..],
+    };
+    server.write_all(passed)?;
+    if method == "PUT" || method == "PATCH" {
+        seen.uploaded.fetch_add(passed.len() as u64, Ordering::SeqCst);
+    }
+    if let Some(Fault::CutRequest(_)) = fault {
+        server.flush()?;
+        drop(server);
         // The registry notices that before the client is back.
         std::thread::sleep(Duration::from_millis(100));
         return Ok(());
     }
-    server.write_all(&body)?;
     let mut answer = head(&mut server)?;
     let mut content = Vec::new();
     if method != "HEAD" {
@@ -225,8 +280,20 @@ fn serve(
     reply(&mut client, answer, content, &method, fault)
 }
 
+/// What is said in place of the registry's answer.
+fn instead(fault: Fault, target: &str) -> Option<String> {
+    let (status, header) = match fault {
+        Fault::Status(status) => (status, "Retry-After: 0".to_owned()),
+        Fault::Busy(seconds) => (429, format!("Retry-After: {seconds}")),
+        Fault::Redirect => (307, format!("Location: {target}")),
+        Fault::Elsewhere(port, hops) => (307, format!("Location: https://localhost:{port}/{hops}{target}")),
+        _ => return None,
+    };
+    Some(format!("HTTP/1.1 {status} No\r\n{header}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"))
+}
+
 fn reply(
-    client: &mut TcpStream,
+    client: &mut Wire,
     mut answer: Head,
     mut content: Vec<u8>,
     method: &str,
@@ -254,11 +321,16 @@ fn reply(
     let mut bytes = answer.bytes();
     bytes.extend(content);
     match fault {
-        Some(Fault::CutAnswer(at)) => client.write_all(&bytes[..part(bytes.len(), at)]),
+        Some(Fault::CutAnswer(at)) => {
+            client.write_all(&bytes[..part(bytes.len(), at)])?;
+            return client.flush();
+        }
         Some(Fault::Slow) => bytes.chunks(bytes.len() / 5 + 1).try_for_each(|piece| {
             std::thread::sleep(Duration::from_millis(40));
-            client.write_all(piece)
-        }),
-        _ => client.write_all(&bytes),
+            client.write_all(piece)?;
+            client.flush()
+        })?,
+        _ => client.write_all(&bytes)?,
     }
+    client.finish()
 }

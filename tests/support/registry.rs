@@ -1,6 +1,8 @@
 //! A real registry (Debian's docker-registry) on a free loopback port; it ends when this value is dropped.
 
 use crate::command::{command, run};
+use crate::tls::{Authority, Pair};
+use crate::tokens::TokenServer;
 use crate::workspace::Scratch;
 use anyhow::{Context, Result, bail};
 use std::fs;
@@ -17,24 +19,14 @@ pub const PASSWORD: &str = "s3cret:pass";
 /// bcrypt of [`PASSWORD`].
 const HTPASSWD: &str = "builder:$2b$05$abcdefghijklmnopqrstuuKqhJSfTIYV1SkiVqP0GjQATd/vnrS1a\n";
 
-/// Makes `NAME.pem` and `NAME.key` in `dir`.
-fn certificate(dir: &Path, name: &str, more: &[&str]) -> Result<()> {
-    let key =
-        ["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2"];
-    let mut openssl = command("openssl", key);
-    openssl
-        .args(more)
-        .args(["-keyout", &format!("{name}.key"), "-out", &format!("{name}.pem")])
-        .current_dir(dir);
-    run(openssl)?.success().map(|_| ())
-}
-
 /// A running registry.
 #[derive(Debug)]
 pub struct Registry {
     process: Child,
     port: u16,
     data: Scratch,
+    authority: Option<Authority>,
+    secured: bool,
 }
 
 impl Registry {
@@ -45,25 +37,37 @@ impl Registry {
 
     /// Starts an empty one that speaks HTTPS, with a certificate by [`Registry::authority`], and lets in [`USER`] with [`PASSWORD`].
     pub fn start_secured() -> Result<Self> {
+        let authority = Authority::new()?;
         let data = Scratch::new("registry")?;
-        let dir = data.path();
-        certificate(
-            dir,
-            "ca",
-            &["-subj", "/CN=test authority", "-addext", "basicConstraints=critical,CA:TRUE"],
-        )?;
-        let subject = ["-subj", "/CN=registry", "-addext", "subjectAltName=IP:127.0.0.1"];
-        let by = ["-addext", "basicConstraints=critical,CA:FALSE", "-CA", "ca.pem", "-CAkey", "ca.key"];
-        certificate(dir, "server", &[&subject[..], &by].concat())?;
-        fs::write(dir.join("htpasswd"), HTPASSWD)?;
-        let tls = format!(", tls: {{certificate: {0}/server.pem, key: {0}/server.key}}", dir.display());
-        let auth = format!("auth: {{htpasswd: {{realm: test, path: {}/htpasswd}}}}\n", dir.display());
-        Self::start_in(data, &tls, &auth)
+        fs::write(data.path().join("htpasswd"), HTPASSWD)?;
+        let auth = format!("auth: {{htpasswd: {{realm: test, path: {}/htpasswd}}}}\n", data.path().display());
+        let tls = tls(&authority.issue("registry")?, "");
+        let mut registry = Self::start_in(data, &tls, &auth)?;
+        registry.authority = Some(authority);
+        registry.secured = true;
+        Ok(registry)
+    }
+
+    /// Starts an empty one that speaks HTTPS and believes the tokens of `tokens`, a server by the same authority.
+    pub fn start_with_tokens(authority: &Authority, tokens: &TokenServer) -> Result<Self> {
+        let tls = tls(&authority.issue("registry")?, "");
+        let mut registry = Self::start_in(Scratch::new("registry")?, &tls, &tokens.configuration())?;
+        registry.secured = true;
+        Ok(registry)
+    }
+
+    /// Starts an empty one that speaks HTTPS with clients that have a certificate by the authority, and no others.
+    pub fn start_for_clients_of(authority: &Authority) -> Result<Self> {
+        let clients = format!(", clientcas: [{}]", authority.certificate().display());
+        let tls = tls(&authority.issue("registry")?, &clients);
+        let mut registry = Self::start_in(Scratch::new("registry")?, &tls, "")?;
+        registry.secured = true;
+        Ok(registry)
     }
 
     /// The certificate of the authority of [`Registry::start_secured`], in PEM.
     pub fn authority(&self) -> PathBuf {
-        self.data.path().join("ca.pem")
+        self.authority.as_ref().map(Authority::certificate).unwrap_or_default()
     }
 
     fn start_in(data: Scratch, tls: &str, auth: &str) -> Result<Self> {
@@ -87,7 +91,7 @@ impl Registry {
             .stderr(log)
             .spawn()
             .context("cannot start docker-registry")?;
-        let mut registry = Self { process, port, data };
+        let mut registry = Self { process, port, data, authority: None, secured: false };
         registry.wait_until_it_answers()?;
         Ok(registry)
     }
@@ -112,6 +116,9 @@ impl Registry {
     /// Copies the image `name` out of it into the layout `dir`, by skopeo.
     pub fn pull(&self, name: &str, dir: &Path) -> Result<()> {
         let mut copy = command("skopeo", ["copy", "--quiet", "--src-tls-verify=false"]);
+        if self.secured {
+            copy.arg(format!("--src-creds={USER}:{PASSWORD}"));
+        }
         copy.arg(format!("docker://{}", self.reference(name))).arg(format!("oci:{}:pulled", dir.display()));
         run(copy)?.success().map(|_| ())
     }
@@ -166,6 +173,11 @@ impl Registry {
             // 400 is what an HTTPS server says to this.
             && (answer.ends_with(b"200") || answer.ends_with(b"400"))
     }
+}
+
+/// The part of the configuration about HTTPS.
+fn tls(pair: &Pair, more: &str) -> String {
+    format!(", tls: {{certificate: {}, key: {}{more}}}", pair.certificate.display(), pair.key.display())
 }
 
 impl Drop for Registry {
