@@ -18,6 +18,8 @@ use std::future::Future;
 use std::time::Duration;
 
 const REDIRECT_LIMIT: usize = 5;
+/// How often one request may be challenged: without a token, and once more where the token ended, for whoever asked for it, before this request came.
+const CHALLENGE_LIMIT: usize = 2;
 
 /// What a request is about.
 #[derive(Debug, Clone, Copy)]
@@ -111,7 +113,7 @@ impl Transport {
         headers: &HeaderMap,
         body: Bytes,
     ) -> Result<Response, RegistryError> {
-        let mut challenged = false;
+        let mut challenged = 0;
         let mut redirects = 0;
         let mut authorization = self.doorkeeper.current(ask).await?;
         loop {
@@ -129,8 +131,8 @@ impl Transport {
             let response = within(ask, self.client(&url).execute(request)).await?;
             let response = self.in_its_language(ask, &url, response).await?;
             let status = response.status();
-            if status == StatusCode::UNAUTHORIZED && home && !challenged {
-                challenged = true;
+            if status == StatusCode::UNAUTHORIZED && home && challenged < CHALLENGE_LIMIT {
+                challenged += 1;
                 let challenges = challenges(response.headers());
                 let answer = self.doorkeeper.answer(self, ask, &challenges, authorization.as_ref()).await?;
                 authorization = Some(answer);
